@@ -1,0 +1,1 @@
+"""Ways to reach a model. Each is imported only when asked for."""

@@ -1,0 +1,253 @@
+"""The coarse-to-fine conversation of ERGO (arXiv 2509.21991, section 3), written once, without I/O.
+
+A flow is a generator: it yields a Request, is sent the Completion, and returns an Answer. `run`
+drives many of them over any Backend. `ask`, `eval`, `train`, `serve` and `batch` only choose which
+flow, which backend, and what to do with the Trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Protocol
+
+from ergo.chat import Completion, Request, Sampling, Seconds, Usage
+from ergo.dialect import Dialect, RegionReading
+from ergo.errors import BackendError, PictureError
+from ergo.geometry import Box, TokenBudget
+from ergo.image import Picture, View
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person wants to know. choices: option texts in the order shown; empty for free answers."""
+
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How closely a model may look.
+
+    coarse, close: vision tokens of the first and the second view, each a hard limit.
+    """
+
+    dialect: Dialect
+    coarse: TokenBudget
+    close: TokenBudget
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person wants. region: SOURCE pixels looked at closely; None for the whole picture.
+
+    reading: how the answer was read from the last reply. region_reading: how the region was read;
+    None for flows without one. fallback: the second look saw the whole picture, not a region.
+    """
+
+    text: str
+    reading: str
+    region: Box | None = None
+    region_reading: RegionReading | None = None
+    thought: str = ""
+
+    @property
+    def fallback(self) -> bool:
+        return self.region_reading is not None and self.region is None
+
+
+Flow = Generator[Request, Completion, Answer]
+
+
+def coarse_to_fine(picture: Picture, question: Question, looking: Looking) -> Flow:
+    """Look at the whole picture cheaply, choose a region, look at it closely, answer."""
+    dialect = looking.dialect
+    coarse = View.of(picture, looking.coarse)
+    chat = dialect.ask_region(coarse, question.text)
+    first = yield Request(chat, looking.sampling, expect="region")
+
+    region = dialect.read_region(first.text, coarse)
+    close = View.of(picture, looking.close, region.box)  # unreadable: everything again, same budget
+    chat += dialect.ask_answer(first.text, close, question.text, question.choices)
+    second = yield Request(chat, looking.sampling, previous=first)
+
+    text, reading = dialect.read_answer(second.text)
+    return Answer(text, reading, region.box, region.reading, dialect.read_thought(first.text))
+
+
+def one_look(picture: Picture, question: Question, looking: Looking) -> Flow:
+    """The direct baseline: one view of the whole picture at the coarse budget, then the answer."""
+    view = View.of(picture, looking.coarse)
+    reply = yield Request(looking.dialect.ask_direct(view, question.text, question.choices), looking.sampling)
+    return Answer(*looking.dialect.read_answer(reply.text))
+
+
+def crop_only(picture: Picture, question: Question, looking: Looking, region: Box) -> Flow:
+    """The question and one crop, nothing else: what the frozen verifier sees (paper eq. 1)."""
+    view = View.of(picture, looking.close, region)
+    reply = yield Request(looking.dialect.ask_direct(view, question.text, question.choices), looking.sampling)
+    text, reading = looking.dialect.read_answer(reply.text)
+    return Answer(text, reading, region)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One exchange. views: what was newly shown in it. text: the reply as it came."""
+
+    views: tuple[View, ...]
+    text: str
+    usage: Usage
+    seconds: Seconds
+    finish: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The one record that eval, train, serve and debugging read.
+
+    error: the failure that ended the flow; then answer is None. completions: as the backend returned
+    them, for training; not stored. tag: whatever the caller attached to the flow.
+    """
+
+    turns: tuple[Turn, ...]
+    answer: Answer | None
+    error: BackendError | PictureError | None = None
+    completions: tuple[Completion, ...] = field(default=(), repr=False)
+    requests: tuple[Request, ...] = field(default=(), repr=False)
+    tag: object = None
+
+    @property
+    def vision_tokens(self) -> int:
+        """Vision tokens of all views shown, each counted once."""
+        return sum(view.tokens for turn in self.turns for view in turn.views)
+
+    @property
+    def generated_tokens(self) -> int:
+        return sum(turn.usage.generated_tokens or 0 for turn in self.turns)
+
+    @property
+    def seconds(self) -> float:
+        return sum(turn.seconds.total for turn in self.turns)
+
+
+class Backend(Protocol):
+    """A model that answers requests. Failures are values, in the place of the completion.
+
+    parallel: `complete` may be called from many threads at once, and one slow request holds up only
+        its own call (a server); otherwise requests that are ready together are given together (a
+        model in this process, which batches them).
+    """
+
+    parallel: bool
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
+        """One result per request, in order."""
+        ...
+
+
+FlowMaker = Callable[[], Flow]
+Job = tuple[object, FlowMaker]
+"""A tag that comes back with the Trace, and what decodes the picture and starts the flow."""
+
+
+def run(jobs: Iterable[Job], backend: Backend, window: int = 1) -> Iterator[Trace]:
+    """Drive flows to their end, `window` at a time; Traces come as they finish.
+
+    A flow starts (and decodes its picture) only when there is room for it, so at most `window`
+    pictures are in memory, however long `jobs` is.
+    """
+    return _run_threads(jobs, backend, window) if backend.parallel else _run_batches(jobs, backend, window)
+
+
+def _run_threads(jobs: Iterable[Job], backend: Backend, window: int) -> Iterator[Trace]:
+    """Each flow has a thread of its own: a slow reply delays nobody else."""
+    waiting = iter(jobs)
+    with ThreadPoolExecutor(window, thread_name_prefix="flow") as pool:
+        busy = {pool.submit(drive, job, backend) for job in islice(waiting, window)}
+        try:
+            while busy:
+                done, busy = wait(busy, return_when=FIRST_COMPLETED)
+                busy |= {pool.submit(drive, job, backend) for job in islice(waiting, len(done))}
+                for future in done:
+                    yield future.result()
+        finally:
+            for future in busy:
+                future.cancel()
+
+
+def drive(job: Job, backend: Backend) -> Trace:
+    """One flow from start to end."""
+    opened = _open(job)
+    while isinstance(opened, _Running):
+        [result] = backend.complete([opened.request])
+        opened = _advance(opened, result)
+    return opened
+
+
+def _run_batches(jobs: Iterable[Job], backend: Backend, window: int) -> Iterator[Trace]:
+    """All flows in flight ask together."""
+    waiting = iter(jobs)
+    running: list[_Running] = []
+    while True:
+        for job in islice(waiting, window - len(running)):
+            opened = _open(job)
+            if isinstance(opened, Trace):
+                yield opened
+            else:
+                running.append(opened)
+        if not running:
+            job = next(waiting, None)
+            if job is None:
+                return
+            waiting = chain([job], waiting)
+            continue
+        results = backend.complete([one.request for one in running])
+        moved = [_advance(one, result) for one, result in zip(running, results, strict=True)]
+        running = [one for one in moved if isinstance(one, _Running)]
+        yield from (one for one in moved if isinstance(one, Trace))
+
+
+@dataclass
+class _Running:
+    """A flow in flight and what it has said so far."""
+
+    flow: Flow
+    tag: object
+    request: Request
+    turns: list[Turn] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    def ended(self, answer: Answer | None, error: BackendError | PictureError | None = None) -> Trace:
+        return Trace(tuple(self.turns), answer, error, tuple(self.completions), tuple(self.requests), self.tag)
+
+
+def _open(job: Job) -> _Running | Trace:
+    """Start a flow; a picture that cannot be shown ends it before its first request."""
+    tag, make = job
+    try:
+        flow = make()
+        return _Running(flow, tag, next(flow))
+    except PictureError as error:
+        return Trace((), None, error, tag=tag)
+
+
+def _advance(one: _Running, result: Completion | BackendError) -> _Running | Trace:
+    """Give a flow its result: it goes on, or ends as a Trace."""
+    if isinstance(result, BackendError):
+        return one.ended(None, result)
+    seen = sum(len(turn.views) for turn in one.turns)
+    one.turns.append(Turn(one.request.views[seen:], result.text, result.usage, result.seconds, result.finish))
+    one.completions.append(result)
+    one.requests.append(one.request)
+    try:
+        one.request = one.flow.send(result)
+    except StopIteration as stop:
+        return one.ended(stop.value)
+    except PictureError as error:
+        return one.ended(None, error)
+    return one

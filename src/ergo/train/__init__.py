@@ -1,0 +1,1 @@
+"""Teaching a policy where to look: the cold start (sft) and reinforcement learning (grpo)."""
