@@ -110,8 +110,7 @@ class TokenBudget:
     def __post_init__(self) -> None:
         if not 1 <= self.min_tokens <= self.max_tokens:
             raise ValueError(
-                f"a token budget needs 1 <= min_tokens <= max_tokens, "
-                f"not {self.min_tokens} and {self.max_tokens}"
+                f"a token budget needs 1 <= min_tokens <= max_tokens, not {self.min_tokens} and {self.max_tokens}"
             )
         if self.patch < 1:
             raise ValueError(f"a patch has a side of at least 1 pixel, not {self.patch}")
@@ -128,24 +127,20 @@ class TokenBudget:
         True
         """
         patch = self.patch
-        columns = max(1, round(size.width / patch))
-        rows = max(1, round(size.height / patch))
-        pixels = columns * rows * patch * patch
-        if pixels > self.max_tokens * patch * patch:
+        columns, rows = round(size.width / patch), round(size.height / patch)
+        if columns * rows > self.max_tokens:
             shrink = math.sqrt(size.area / (self.max_tokens * patch * patch))
             columns = max(1, math.floor(size.width / shrink / patch))
             rows = max(1, math.floor(size.height / shrink / patch))
-        elif pixels < self.min_tokens * patch * patch:
+        elif columns * rows < self.min_tokens:
             grow = math.sqrt(self.min_tokens * patch * patch / size.area)
             columns = math.ceil(size.width * grow / patch)
             rows = math.ceil(size.height * grow / patch)
-        if columns * rows > self.max_tokens:
+        if columns * rows > self.max_tokens:  # rounded up to one row, or up past the cap: the long side yields
             if columns >= rows:
-                columns = max(1, self.max_tokens // rows)
+                columns = self.max_tokens // rows
             else:
-                rows = max(1, self.max_tokens // columns)
-        if columns * rows > self.max_tokens:  # both sides long: only after enlarging past the cap
-            rows = self.max_tokens // columns
+                rows = self.max_tokens // columns
         return Size(columns * patch, rows * patch)
 
     def cost(self, size: Size) -> int:
