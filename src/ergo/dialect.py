@@ -85,14 +85,16 @@ _THINK = re.compile(r"<think>(.*?)(?:</?think>|<zoom>|<answer>|\Z)", re.DOTALL)
 class Dialect:
     """One model family's way of being asked.
 
-    patch: side in pixels of what one vision token sees, where the checkpoint does not say.
-    frame: of what its coordinates count.
+    frame: of what its coordinates count. patch: side in pixels of what one vision token sees, where
+    the checkpoint does not say. budget: vision tokens of a look unless asked otherwise (640: the
+    paper's headline setting).
     """
 
     name: str
     prompts: Prompts
     frame: Frame
     patch: int
+    budget: int
 
     # ── asking ─────────────────────────────────────────────────────────────────────────────────
     def ask_region(self, coarse: View, question: str) -> Chat:
@@ -194,9 +196,9 @@ def with_choices(question: str, choices: tuple[str, ...]) -> str:
     return "\n".join([question, *lines])
 
 
-QWEN2_5_VL = Dialect("qwen2_5_vl", PUBLISHED, "pixels", 28)
-QWEN3_VL = Dialect("qwen3_vl", PUBLISHED, "thousandths", 32)
-ERGO_TINY = Dialect("ergo_tiny", TERSE, "thousandths", 28)
+QWEN2_5_VL = Dialect("qwen2_5_vl", PUBLISHED, "pixels", 28, 640)
+QWEN3_VL = Dialect("qwen3_vl", PUBLISHED, "thousandths", 32, 640)
+ERGO_TINY = Dialect("ergo_tiny", TERSE, "thousandths", 28, 64)
 DIALECTS = {dialect.name: dialect for dialect in (QWEN2_5_VL, QWEN3_VL, ERGO_TINY)}
 
 

@@ -145,3 +145,25 @@ class Processor:
     def kinds(self, ids: torch.Tensor) -> torch.Tensor:
         """mm_token_type_ids: 1 where a token stands for a vision token."""
         return (ids == self.image_id).int()
+
+
+def rope_positions(ids: Sequence[int], views: Sequence[View], image_id: int) -> np.ndarray:
+    """Temporal, row and column position of every token, [3, length]; equal to transformers' get_rope_index."""
+    columns: list[np.ndarray] = []
+    position, place, remaining = 0, 0, iter(views)
+    array = np.asarray(ids)
+    while place < len(array):
+        if array[place] == image_id:
+            view = next(remaining)
+            rows, cols = view.size.height // view.patch, view.size.width // view.patch
+            y, x = np.divmod(np.arange(rows * cols), cols)
+            columns.append(np.stack([np.zeros_like(x), y, x]) + position)
+            position += max(rows, cols)
+            place += rows * cols
+        else:
+            ends = np.flatnonzero(array[place:] == image_id)
+            end = place + int(ends[0]) if len(ends) else len(array)
+            columns.append(np.tile(np.arange(position, position + end - place), (3, 1)))
+            position += end - place
+            place = end
+    return np.concatenate(columns, axis=1)

@@ -15,10 +15,10 @@ from ergo.chat import Message
 from ergo.dialect import Dialect
 from ergo.geometry import Box, TokenBudget
 from ergo.image import Picture, View
-from ergo.train.packing import Conversation, collate, pack
+from ergo.train.packing import IGNORED, Conversation, collate, pack
 from ergo.world.questions import CATEGORIES, Asked, ask
-from ergo.world.scene import Scene, compose, draw
-from ergo.world.teacher import say_answer, say_region, snapped
+from ergo.world.scene import PLATE, Scene, compose, draw
+from ergo.world.teacher import say_answer, say_patterns, say_places, say_region, snapped
 
 GROUPS = ("region", "look2", "crop", "coarse", "direct", "full")
 
@@ -66,25 +66,25 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         shares = np.array([mix.share for mix in stage.mixes])
         mix = stage.mixes[int(rng.choice(len(shares), p=shares / shares.sum()))]
         packs = []
-        while len(packs) < mix.pictures:
-            conversations = self._picture(rng, mix)
-            if conversations:
-                packs.append(pack(self.processor, conversations, GROUPS))
+        for _ in range(mix.pictures):
+            scene = compose(int(rng.integers(1 << 40)), "train")
+            for conversations in self._about(rng, scene, draw(scene), mix):
+                packs.append(pack(self.processor, conversations, GROUPS, lambda view: self._under(view, scene)))
         return collate(self.processor, packs)
 
-    def _picture(self, rng: np.random.Generator, mix: Mix) -> list[Conversation]:
-        scene = compose(int(rng.integers(1 << 40)), "train")
-        picture = draw(scene)
-        if mix.kind == "looks":
-            return self._looks(rng, scene, picture, mix.questions)
+    def _about(self, rng: np.random.Generator, scene: Scene, picture: Picture, mix: Mix) -> list[list[Conversation]]:
+        """Packs about one picture."""
         if mix.kind == "crop":
-            return self._crop(rng, scene, picture, mix.questions)
+            return self._crops(rng, scene, picture, mix.questions)
+        if mix.kind == "looks":
+            return [self._looks(rng, scene, picture, mix.questions)]
         budget = {"coarse": self.budget, "full": self.full}.get(mix.kind)
         if budget is None:  # direct: anything between the coarse view and the full picture
             budget = round(float(np.exp(rng.uniform(np.log(self.budget), np.log(self.full / 2)))))
         view = View.of(picture, TokenBudget(budget, patch=self.processor.patch))
         asked = self._questions(rng, scene, mix.questions)
-        return [self._direct(view, one, mix.kind) for one in asked]
+        told = self._told(view, "What is on each?", say_patterns(scene), mix.kind)
+        return [[told, *(self._direct(view, one, mix.kind) for one in asked)]]
 
     def _questions(self, rng: np.random.Generator, scene: Scene, count: int) -> list[Asked]:
         asked = []
@@ -101,23 +101,47 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         chat = (*self.dialect.ask_direct(view, asked.question, asked.choices), Message("assistant", (say_answer(asked),)))
         return Conversation(chat, (True,), group)
 
-    def _crop(self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int) -> list[Conversation]:
-        """A region alone, as the verifier sees it."""
-        asked = [one for one in self._questions(rng, scene, 3) if one.category != "coarse"][:1]
-        if not asked:
-            return []
-        box = shaken(rng, asked[0].honest, scene)
-        view = View.of(picture, TokenBudget(self.budget, patch=self.processor.patch), box)
-        return [self._direct(view, asked[0], "crop")]
+    def _under(self, view: View, scene: Scene) -> np.ndarray:
+        """The word for what lies under each vision token [tokens]: a landmark's colour, a plate's
+        pattern where tokens are fine enough to show it, and the padding word for bare ground."""
+        token_width = view.box.size.width / (view.size.width // view.patch)
+        token_height = view.box.size.height / (view.size.height // view.patch)
+        x = view.box.left + (np.arange(view.size.width // view.patch) + 0.5) * token_width
+        y = view.box.top + (np.arange(view.size.height // view.patch) + 0.5) * token_height
+        words = np.full((len(y), len(x)), self.processor.tokenizer.pad_token_id)
+        readable = max(token_width, token_height) < 1.3 * PLATE * scene.unit
+        for mark in scene.landmarks:
+            _mark(words, x, y, mark.box, self._word(mark.colour))
+        for box, pattern in [*((mark.plate, mark.pattern) for mark in scene.landmarks), *scene.decoys]:
+            _mark(words, x, y, box, self._word(pattern) if readable else IGNORED)
+        return words.reshape(-1)
+
+    def _word(self, word: str) -> int:
+        return int(self.processor.tokenizer.convert_tokens_to_ids("Ġ" + word))
+
+    def _told(self, view: View, question: str, reply: str, group: str) -> Conversation:
+        chat = (*self.dialect.ask_direct(view, question, ()), Message("assistant", (reply,)))
+        return Conversation(chat, (True,), group)
+
+    def _crops(self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int) -> list[list[Conversation]]:
+        """Regions alone, each a pack of its own, as the verifier sees them."""
+        packs = []
+        for asked in self._questions(rng, scene, count):
+            if asked.category == "coarse":
+                continue
+            view = View.of(picture, TokenBudget(self.budget, patch=self.processor.patch), shaken(rng, asked.honest, scene))
+            packs.append([self._direct(view, asked, "crop")])
+        return packs
 
     def _looks(self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int) -> list[Conversation]:
         """Regions for `count` questions; the second look for a quarter of them.
 
         Half of the second looks see a region a little off, which the first look then is not taught.
+        One more conversation lists all landmarks: dense, and so it teaches places soonest.
         """
         budget = TokenBudget(self.budget, patch=self.processor.patch)
         coarse = View.of(picture, budget)
-        conversations = []
+        conversations = [self._told(coarse, "What is where?", say_places(scene, coarse), "region")]
         for number, asked in enumerate(self._questions(rng, scene, count)):
             first = self.dialect.ask_region(coarse, asked.question)
             box = snapped(asked.honest, coarse)
@@ -137,6 +161,13 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             )
             conversations.append(Conversation(chat, (exact, True), "look2"))
         return conversations
+
+
+def _mark(words: np.ndarray, x: np.ndarray, y: np.ndarray, box: Box, word: int) -> None:
+    """Write `word` where a token's centre lies in `box`; x, y: centres of columns and rows."""
+    rows = (y >= box.top) & (y < box.bottom)
+    columns = (x >= box.left) & (x < box.right)
+    words[np.ix_(rows, columns)] = word
 
 
 def shaken(rng: np.random.Generator, box: Box, scene: Scene) -> Box:

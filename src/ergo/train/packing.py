@@ -8,13 +8,13 @@ cost, is computed once. Dense supervision is what makes a small model learn to l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ergo.backends.processor import Processor
+from ergo.backends.processor import Processor, rope_positions
 from ergo.chat import Chat
 from ergo.image import View
 
@@ -37,7 +37,8 @@ class Conversation:
 class Pack:
     """One row. ids, labels, branch, group [length]; positions [3, length]; branch 0 is the trunk.
 
-    labels: the id to be predicted AT this place (already shifted), or IGNORED.
+    labels: the id to be predicted AT this place (already shifted), or IGNORED. under [vision tokens]:
+    the word for what lies under each vision token, or IGNORED; for the views in order.
     """
 
     ids: np.ndarray
@@ -46,6 +47,7 @@ class Pack:
     branch: np.ndarray
     group: np.ndarray
     views: tuple[View, ...]
+    under: np.ndarray
 
 
 def tokens_of(processor: Processor, conversation: Conversation) -> tuple[list[int], list[bool]]:
@@ -69,30 +71,13 @@ def _first_reply(chat: Chat) -> int:
     return next(number for number, message in enumerate(chat) if message.role == "assistant")
 
 
-def rope_positions(ids: Sequence[int], views: Sequence[View], image_id: int) -> np.ndarray:
-    """Temporal, row and column position of every token, [3, length]; equal to transformers' get_rope_index."""
-    columns: list[np.ndarray] = []
-    position, place, remaining = 0, 0, iter(views)
-    array = np.asarray(ids)
-    while place < len(array):
-        if array[place] == image_id:
-            view = next(remaining)
-            rows, cols = view.size.height // view.patch, view.size.width // view.patch
-            y, x = np.divmod(np.arange(rows * cols), cols)
-            columns.append(np.stack([np.zeros_like(x), y, x]) + position)
-            position += max(rows, cols)
-            place += rows * cols
-        else:
-            ends = np.flatnonzero(array[place:] == image_id)
-            end = place + int(ends[0]) if len(ends) else len(array)
-            columns.append(np.tile(np.arange(position, position + end - place), (3, 1)))
-            position += end - place
-            place = end
-    return np.concatenate(columns, axis=1)
-
-
-def pack(processor: Processor, conversations: Sequence[Conversation], groups: Sequence[str]) -> Pack:
-    """All `conversations` must open with the same view."""
+def pack(
+    processor: Processor,
+    conversations: Sequence[Conversation],
+    groups: Sequence[str],
+    words_under: Callable[[View], np.ndarray],
+) -> Pack:
+    """All `conversations` must open with the same view. words_under: labels of a view's tokens."""
     trunk: int | None = None
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     views: list[View] = []
@@ -120,6 +105,7 @@ def pack(processor: Processor, conversations: Sequence[Conversation], groups: Se
         branch=np.concatenate([part[3] for part in parts]),
         group=np.concatenate([part[4] for part in parts]),
         views=tuple(views),
+        under=np.concatenate([words_under(view) for view in views]),
     )
 
 
@@ -146,6 +132,7 @@ def collate(processor: Processor, packs: Sequence[Pack]) -> dict[str, torch.Tens
         "position_ids": positions,
         "pixel_values": values,
         "image_grid_thw": grids,
+        "under": torch.from_numpy(np.concatenate([one.under for one in packs])),
     }
 
 

@@ -26,6 +26,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3VLConfi
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 TAGS = ["<think>", "</think>", "<zoom>", "</zoom>", "<answer>", "</answer>"]
+PATCH = 28  # pixels a token sees, per side
+MEAN, STD = 0.5, 0.25  # of every channel, in 0..1
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
@@ -90,7 +92,7 @@ def make_config(tokenizer: Any, vision: int, depth: int, text: int, layers: int,
             "hidden_size": vision,
             "intermediate_size": vision * 4,
             "num_heads": heads,
-            "patch_size": 28,
+            "patch_size": PATCH,
             "spatial_merge_size": 1,
             "temporal_patch_size": 1,
             "out_hidden_size": text,
@@ -124,6 +126,8 @@ def make_model(config: Qwen3VLConfig, tokenizer: Any, seed: int) -> Qwen3VLForCo
         if "embed" in name and "patch_embed" not in name:
             scale = 0.05 if "pos_embed" not in name else 0.02
         torch.nn.init.normal_(weight.data, 0.0, scale)
+    for layer in model.model.language_model.layers:  # attention begins as "look at what resembles you"
+        layer.self_attn.k_proj.weight.data.copy_(layer.self_attn.q_proj.weight.data)
     _start_positions(model.model.visual.pos_embed.weight.data)
     _start_numbers(model.model.language_model.embed_tokens.weight.data, tokenizer)
     model.generation_config = GenerationConfig(
@@ -146,8 +150,8 @@ def _start_positions(grid: torch.Tensor) -> None:
     line = torch.linspace(0, 1, side)
     y, x = torch.meshgrid(line, line, indexing="ij")
     count = share // 2
-    grid[:, : 2 * count] += 0.6 * waves(x.reshape(-1), count)
-    grid[:, 2 * count : 4 * count] += 0.6 * waves(y.reshape(-1), count)
+    grid[:, : 2 * count] += 1.0 * waves(x.reshape(-1), count)
+    grid[:, 2 * count : 4 * count] += 1.0 * waves(y.reshape(-1), count)
 
 
 def _start_numbers(table: torch.Tensor, tokenizer: Any) -> None:
@@ -169,12 +173,12 @@ def save(folder: Path, model: Any, tokenizer: Any) -> None:
             {
                 "image_processor_type": "Qwen2VLImageProcessor",
                 "processor_class": "Qwen3VLProcessor",
-                "patch_size": 28,
+                "patch_size": PATCH,
                 "merge_size": 1,
                 "temporal_patch_size": 1,
-                "size": {"shortest_edge": 4 * 28 * 28, "longest_edge": 16384 * 28 * 28},
-                "image_mean": [0.5, 0.5, 0.5],
-                "image_std": [0.25, 0.25, 0.25],
+                "size": {"shortest_edge": 4 * PATCH * PATCH, "longest_edge": 16384 * PATCH * PATCH},
+                "image_mean": [MEAN] * 3,
+                "image_std": [STD] * 3,
             },
             indent=2,
         )

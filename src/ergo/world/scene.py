@@ -111,23 +111,26 @@ def home_split(colour: str, kind: str) -> Split:
     return "test" if code == 0 else "validation" if code == 4 else "train"
 
 
-def compose(seed: int, split: Split, megapixels: tuple[float, float] = (1.05, 2.0)) -> Scene:
+def compose(
+    seed: int, split: Split, megapixels: tuple[float, float] = (1.05, 2.0), landmarks: tuple[int, int] = (4, 6)
+) -> Scene:
     """Lay a scene out. Splits are disjoint by seed and by (colour, kind) of what is asked.
 
     In validation and test scenes the first landmark is of a held-out combination and is the one
-    that is asked about; training scenes hold no held-out combination at all.
+    that is asked about; training scenes hold no held-out combination at all. landmarks: fewest and
+    most of them.
     """
     rng = np.random.default_rng([SPLITS.index(split), seed])
     area = rng.uniform(*megapixels) * 1e6
     aspect = math.exp(rng.uniform(math.log(0.72), math.log(1.4)))
     size = Size(round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect)))
     unit = math.sqrt(size.area) / 1000
-    centres = _spread(rng, size, unit, int(rng.integers(4, 7)))
+    centres = _spread(rng, size, unit, int(rng.integers(landmarks[0], landmarks[1] + 1)))
     asked = [(c, k) for c in COLOURS for k in KINDS if home_split(c, k) == split]
     first = asked[int(rng.integers(len(asked)))]
     colours = [str(c) for c in rng.permutation(list(COLOURS))]
     used = [first[0], *(c for c in colours if c != first[0])][: len(centres)]
-    landmarks = []
+    marks = []
     for index, (colour, centre) in enumerate(zip(used, centres, strict=True)):
         common = [name for name in KINDS if home_split(colour, name) == "train"]
         kind = KINDS[first[1] if index == 0 else str(rng.choice(common))]
@@ -136,7 +139,7 @@ def compose(seed: int, split: Split, megapixels: tuple[float, float] = (1.05, 2.
         jitter = rng.uniform(-8, 8, 2) * unit
         plate = _square(centre[0] + place[0] * reach + jitter[0], centre[1] + place[1] * reach + jitter[1], PLATE * unit)
         others = [other for other in used if other != colour]
-        landmarks.append(
+        marks.append(
             Landmark(
                 colour=colour,
                 kind=kind,
@@ -144,7 +147,7 @@ def compose(seed: int, split: Split, megapixels: tuple[float, float] = (1.05, 2.
                 box=_square(*centre, LANDMARK * unit),
                 plate=plate,
                 pattern=str(rng.choice(PATTERNS)),
-                ball=str(rng.choice(others)),
+                ball=str(rng.choice(others or [c for c in COLOURS if c != colour])),
             )
         )
     decoys = []
@@ -152,7 +155,7 @@ def compose(seed: int, split: Split, megapixels: tuple[float, float] = (1.05, 2.
         spot = _free_spot(rng, size, unit, centres)
         if spot is not None:
             decoys.append((_square(*spot, PLATE * unit), str(rng.choice(PATTERNS))))
-    return Scene(seed, split, size, unit, tuple(landmarks), tuple(decoys))
+    return Scene(seed, split, size, unit, tuple(marks), tuple(decoys))
 
 
 def _square(x: float, y: float, half: float) -> Box:

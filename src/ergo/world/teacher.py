@@ -11,7 +11,7 @@ import math
 from ergo.geometry import Box
 from ergo.image import View
 from ergo.world.questions import Asked
-from ergo.world.scene import Landmark
+from ergo.world.scene import Landmark, Scene
 
 GRID = 20  # thousandths of the view's side
 
@@ -39,16 +39,27 @@ def zoom(box: Box, view: View) -> str:
 
 
 def place(mark: Landmark, view: View) -> str:
-    """Where a landmark stands, as `red tower 420 360`."""
+    """Where a landmark stands, as `red 420 360`: the colour last, so that the word before the place
+    is the one to look for."""
     x = round(mark.centre[0] / view.box.size.width * 1000 / GRID) * GRID
     y = round(mark.centre[1] / view.box.size.height * 1000 / GRID) * GRID
-    return f"{mark.name} {x} {y}"
+    return f"{mark.colour} {x} {y}"
 
 
 def say_region(asked: Asked, view: View, box: Box) -> str:
     """The first look's reply, region `box` (on the grid)."""
     seen = ", ".join(place(mark, view) for mark in asked.marks)
-    return f"<think>{seen}, {asked.thought}</think>{zoom(box, view)}"
+    return f"<think> {seen}, {asked.thought}</think>{zoom(box, view)}"
+
+
+def say_places(scene: Scene, view: View) -> str:
+    """Every landmark with its place and its ball's colour."""
+    return "".join(f" {place(mark, view)} {mark.ball}," for mark in scene.landmarks)
+
+
+def say_patterns(scene: Scene) -> str:
+    """Every landmark with the pattern on its plate."""
+    return "".join(f" {mark.colour} {mark.pattern}," for mark in scene.landmarks)
 
 
 def say_answer(asked: Asked) -> str:

@@ -1,0 +1,222 @@
+"""The verbs. Each imports what it needs when it is called; this is the only file that prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ergo.errors import ErgoError, UsageError
+
+Verb = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; a mistake of the user prints one line and returns 2, a failed question 1."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(message)s")
+    run: Verb = args.run
+    try:
+        return run(args)
+    except ErgoError as error:
+        print(f"ergo: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ergo: stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ergo", description="Ask vision-language models about pictures too large to look at all at once."
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is going on")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    _ask_arguments(verbs.add_parser("ask", help="answer a question about one picture"))
+    _world_arguments(verbs.add_parser("world", help="draw scenes with known truth, as a data set"))
+    _train_arguments(verbs.add_parser("train", help="train a policy by a recipe"))
+    return parser
+
+
+# ── shared by the verbs ────────────────────────────────────────────────────────────────────────
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that name a model."""
+    parser.add_argument(
+        "--model",
+        default="ergo-tiny",
+        metavar="NAME",
+        help="ergo-tiny (shipped), hf:NAME or hf:FOLDER (in this process), openai:URL (a server)",
+    )
+    parser.add_argument("--served-name", metavar="NAME", help="which of the endpoint's models")
+    parser.add_argument("--api-key", metavar="KEY", help="for openai:URL")
+    parser.add_argument("--adapter", metavar="NAME", help="a LoRA adapter, for hf:")
+    parser.add_argument("--dialect", metavar="NAME", help="how the model is asked, if its name does not tell")
+    parser.add_argument("--force-region", action="store_true", help="hold the model to a well-formed <zoom>[...]</zoom>")
+
+
+def model_from(args: argparse.Namespace, **more: Any) -> Any:
+    """The opened model the flags name. more: further settings for local models."""
+    from ergo.backends import open_backend
+
+    settings: dict[str, Any] = {"force_region": args.force_region}
+    if args.model.startswith("openai:"):
+        settings |= {"model": args.served_name, "api_key": args.api_key}
+    elif args.model.startswith("scripted:"):
+        settings = {}
+    else:
+        settings |= {"adapter": args.adapter, **more}
+    return open_backend(args.model, args.dialect, **settings)
+
+
+# ── ask ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _ask_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", help="a file, or a data URI")
+    parser.add_argument("question")
+    parser.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="answers to choose from")
+    add_model_arguments(parser)
+    parser.add_argument("--budget", type=int, metavar="N", help="most vision tokens of each look")
+    parser.add_argument("--flow", default="coarse_to_fine", help="coarse_to_fine, one_look or crop_only")
+    parser.add_argument("--region", type=int, nargs=4, metavar=("X1", "Y1", "X2", "Y2"), help="for crop_only, pixels")
+    parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of each reply")
+    parser.add_argument("--save", metavar="FILE", help="what was looked at, as .png or .html")
+    parser.add_argument("--json", action="store_true", help="print the whole trace as JSON")
+    parser.set_defaults(run=_ask)
+
+
+def _ask(args: argparse.Namespace) -> int:
+    from ergo.asking import AskOptions, ask
+    from ergo.chat import Sampling
+    from ergo.image import load_image
+    from ergo.pipeline import Question
+
+    saved = _save_target(args.save)
+    region = _box(args.region) if args.region else None
+    how = AskOptions(args.flow, args.budget, region, Sampling(max_tokens=args.max_tokens))
+    picture = load_image(args.picture)
+    trace = ask(picture, args.question, args.options, model_from(args), how)
+    if saved:
+        _save_looks(saved, trace, picture, Question(args.question, tuple(args.options)))
+    print(json.dumps(_trace_row(trace), indent=2, ensure_ascii=False) if args.json else _told(trace, picture, saved))
+    return 1 if trace.error else 0
+
+
+def _box(corners: Sequence[int]) -> Any:
+    from ergo.geometry import Box
+
+    try:
+        return Box(*corners)
+    except ValueError as error:
+        raise UsageError(f"--region: {error}") from error
+
+
+def _save_target(name: str | None) -> Path | None:
+    """Checked before the model is asked, so that no answer is lost to a bad file name."""
+    if name is None:
+        return None
+    path = Path(name)
+    if path.suffix.lower() not in (".png", ".html"):
+        raise UsageError(f"--save wants a .png or .html file, not {name}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--save: there is no folder {path.parent}")
+    return path
+
+
+def _save_looks(path: Path, trace: Any, picture: Any, question: Any) -> None:
+    from ergo.draw import page_of, picture_of
+
+    if path.suffix.lower() == ".html":
+        path.write_text(page_of(trace, picture, question), encoding="utf-8")
+    else:
+        picture_of(trace, picture, question).save(path)
+
+
+def _trace_row(trace: Any) -> dict[str, Any]:
+    from ergo.store import trace_to_row
+
+    return trace_to_row(trace)
+
+
+def _told(trace: Any, picture: Any, saved: Path | None) -> str:
+    """The answer as a person wants it, and what it cost."""
+    from ergo.asking import FULL
+    from ergo.geometry import TokenBudget
+
+    lines = []
+    answer = trace.answer
+    if trace.error:
+        lines.append(f"failed    {trace.error.kind}: {trace.error}")
+    else:
+        lines.append(f"answer    {answer.text or '(none)'}" + _aside(answer.reading != "exact", answer.reading))
+        if answer.region:
+            share = answer.region.area / picture.size.area
+            lines.append(f"region    {answer.region}, {share:.1%} of {picture.size} pixels" + _aside(
+                answer.region_reading not in ("exact", None), answer.region_reading))  # fmt: skip
+        elif answer.fallback:
+            lines.append(f"region    none that could be read ({answer.region_reading}): looked at the whole picture again")
+        if answer.thought:
+            lines.append(f"thought   {answer.thought}")
+    if trace.turns:
+        patch = trace.turns[0].views[0].patch
+        direct = TokenBudget(FULL, patch=patch)
+        full = direct.cost(direct.fit(picture.size))
+        shown = " + ".join(str(sum(view.tokens for view in turn.views)) for turn in trace.turns)
+        lines.append(f"looked    {shown} = {trace.vision_tokens} vision tokens, {trace.vision_tokens / full:.1%} of a direct look ({full})")
+        lines.append(f"took      {trace.seconds:.2f} s, {trace.generated_tokens} tokens written")
+    if saved:
+        lines.append(f"saved     {saved}")
+    return "\n".join(lines)
+
+
+def _aside(shown: bool, text: object) -> str:
+    return f"  ({text})" if shown else ""
+
+
+# ── world ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _world_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", help="folder for samples.jsonl and its pictures")
+    parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    parser.add_argument("--limit", type=int, default=100, help="number of samples")
+    parser.add_argument("--megapixels", type=float, nargs=2, default=(1.05, 2.0), metavar=("LEAST", "MOST"))
+    parser.set_defaults(run=_world)
+
+
+def _world(args: argparse.Namespace) -> int:
+    from ergo.world.dataset import write
+
+    count = write(Path(args.out), args.split, args.limit, tuple(args.megapixels))
+    print(f"{count} samples in {args.out}/samples.jsonl")
+    return 0
+
+
+# ── train ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a TOML file, see recipes/")
+    parser.add_argument("--out", default=None, help="run folder; the same command goes on where it stopped")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the recipe")
+    parser.set_defaults(run=_train)
+
+
+def _train(args: argparse.Namespace) -> int:
+    train_module = import_module("ergo.train")
+    logging.getLogger("ergo").setLevel(logging.INFO)
+    recipe = Path(args.recipe)
+    folder = train_module.train(recipe, Path(args.out or f"runs/{recipe.stem}"), args.set)
+    print(f"checkpoint in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""The cold start: a tiny policy learns to look, by being shown how.
+
+Every batch is made by its number (lessons.py), so a run that is killed and resumed is the run that
+was not. Coordinates are words; the target of a coordinate is spread a little over its neighbours,
+because nearly right is nearly right.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ergo.backends.processor import Normalisation, Processor
+from ergo.backends.transformers import load_processor
+from ergo.dialect import ERGO_TINY, with_choices
+from ergo.geometry import Box, TokenBudget
+from ergo.image import Picture, View
+from ergo.train import tiny
+from ergo.train.lessons import GROUPS, Lessons
+from ergo.train.packing import IGNORED, attention
+from ergo.train.recipe import SftRecipe
+from ergo.world.questions import CATEGORIES, ask
+from ergo.world.scene import PATTERNS, compose
+from ergo.world.teacher import GRID, say_answer, say_patterns, say_places, say_region, snapped
+
+log = logging.getLogger(__name__)
+
+
+def train(recipe: SftRecipe, out: Path) -> Path:
+    """Run (or go on with) a cold start in folder `out`; returns the folder of the final checkpoint."""
+    torch.set_num_threads(recipe.threads)
+    out.mkdir(parents=True, exist_ok=True)
+    model, processor = _model(recipe, out)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
+    first = _resume(out, model, optimiser)
+    lessons = Lessons(processor, ERGO_TINY, recipe.stages, recipe.seed, recipe.budget, recipe.full)
+    spread = softened(processor.tokenizer, recipe.soften).to(device)
+    judge = Judge(processor.tokenizer)
+    started = time.perf_counter()
+    for step, batch in enumerate(_batches(lessons, first, recipe.workers), first):
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate * _schedule(step, recipe.warmup, len(lessons))
+        loss = _learn(model, optimiser, _to(batch, device), spread, judge, recipe)
+        if not math.isfinite(loss):
+            raise RuntimeError(f"the loss is {loss} at step {step}: lower rate, or go back to a checkpoint")
+        if (step + 1) % recipe.log_every == 0:
+            row = {"step": step + 1, "seconds": round(time.perf_counter() - started, 1), **judge.summary()}
+            with (out / "log.jsonl").open("a") as lines:
+                lines.write(json.dumps(row) + "\n")
+            log.info("%s", row)
+        if (step + 1) % recipe.save_every == 0 or step + 1 == len(lessons):
+            _save(out, model, processor, optimiser, step + 1)
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    return out / "checkpoint"
+
+
+def corpus(scenes: int = 200) -> Iterator[str]:
+    """Everything the world says, for the tokenizer; and each coordinate often enough to become a word."""
+    rng = np.random.default_rng(0)
+    for seed in range(scenes):
+        scene = compose(seed, "train")
+        view = _blank(scene.size.width, scene.size.height)
+        yield from ("What is where?", "What is on each?", say_places(scene, view), say_patterns(scene))
+        for category in CATEGORIES:
+            for mark in scene.landmarks:
+                asked = ask(scene, rng, category, mark)
+                if asked is not None:
+                    yield ERGO_TINY.prompts.region.format(question=asked.question)
+                    yield with_choices(asked.question, asked.choices)
+                    yield say_region(asked, view, snapped(asked.honest, view))
+                    yield say_answer(asked)
+    for number in range(0, 1001, GRID):
+        yield from [f"[{number}, {number}"] * 200
+
+
+def _blank(width: int, height: int) -> View:
+    """A view of nothing: the corpus needs its frame only."""
+    from PIL import Image
+
+    picture = Picture(Image.new("RGB", (width, height)))
+    return View.of(picture, TokenBudget(64), Box.whole(picture.size))
+
+
+def _model(recipe: SftRecipe, out: Path) -> tuple[Any, Processor]:
+    """The model to train: from `start`, or fresh with its tokenizer."""
+    from transformers import AutoModelForImageTextToText
+
+    if recipe.start:
+        return AutoModelForImageTextToText.from_pretrained(recipe.start).float(), load_processor(recipe.start)
+    tokenizer = tiny.make_tokenizer(corpus())
+    shape = recipe.shape
+    config = tiny.make_config(tokenizer, shape.vision, shape.depth, shape.text, shape.layers, shape.heads)
+    model = tiny.make_model(config, tokenizer, recipe.seed)
+    mean, std = tiny.MEAN, tiny.STD
+    return model, Processor(tokenizer, tiny.PATCH, 1, 1, Normalisation((mean,) * 3, (std,) * 3))
+
+
+def _batches(lessons: Lessons, first: int, workers: int) -> Iterator[dict[str, torch.Tensor]]:
+    rest = torch.utils.data.Subset(lessons, range(first, len(lessons)))
+    loader: Any = torch.utils.data.DataLoader(
+        rest, batch_size=None, num_workers=workers, prefetch_factor=6 if workers else None
+    )
+    yield from loader
+
+
+def _to(batch: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def _schedule(step: int, warmup: int, total: int) -> float:
+    cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / total))
+    return min(1.0, (step + 1) / warmup) * cosine
+
+
+def _learn(model: Any, optimiser: Any, batch: dict[str, torch.Tensor], spread: torch.Tensor, judge: Judge, recipe: SftRecipe) -> float:
+    """One step; returns the loss (nats per taught token)."""
+    seen = model.model.get_image_features(batch["pixel_values"], batch["image_grid_thw"], return_dict=True)
+    hidden = model.model(
+        input_ids=batch["input_ids"],
+        attention_mask=attention(batch["branch"]),
+        position_ids=batch["position_ids"],
+        mm_encoder_outputs={"image": seen},
+    ).last_hidden_state
+    taught = batch["labels"] != IGNORED
+    logits = model.lm_head(hidden[taught])
+    labels = batch["labels"][taught]
+    loss = -(spread[labels] * logits.log_softmax(-1)).sum(-1).mean()
+    named = name_what_lies_under(model, torch.cat(seen.pooler_output), batch["under"])
+    optimiser.zero_grad()
+    (loss + recipe.naming * named).backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+    optimiser.step()
+    judge.see(logits.detach(), labels, batch["group"][taught], float(loss.detach()), float(norm), float(named.detach()))
+    return float(loss.detach())
+
+
+def name_what_lies_under(model: Any, features: torch.Tensor, under: torch.Tensor) -> torch.Tensor:
+    """Loss of reading each vision token [tokens, hidden] as the word for what lies under it.
+
+    Words and pictures so share one space from the start, in which "look at what resembles you" finds
+    the red landmark for the word red. Without it the policy sat on its plateau (docs/log.md).
+    """
+    known = under != IGNORED
+    under = under[known]
+    logits = model.lm_head(model.model.language_model.norm(features[known]))
+    losses = torch.nn.functional.cross_entropy(logits, under, reduction="none")
+    ground = under == model.config.pad_token_id
+    weights = torch.where(ground, 0.15, 1.0)
+    return (losses * weights).sum() / weights.sum()
+
+
+def number_words(tokenizer: Any) -> dict[int, tuple[bool, int]]:
+    """Token id -> (written with a space before, value) of every coordinate on the grid."""
+    words = {}
+    for word, token in tokenizer.get_vocab().items():
+        digits = word.lstrip("Ġ")
+        if digits.isdecimal() and digits.isascii() and int(digits) % GRID == 0 and int(digits) <= 1000:
+            words[token] = (word != digits, int(digits))
+    return words
+
+
+def softened(tokenizer: Any, deviation: float) -> torch.Tensor:
+    """[vocabulary, vocabulary]: row = target distribution of a label; one-hot but for coordinates."""
+    table = torch.eye(len(tokenizer))
+    if deviation > 0:
+        words = number_words(tokenizer)
+        for token, (spaced, value) in words.items():
+            for other, (other_spaced, other_value) in words.items():
+                if spaced == other_spaced:
+                    table[token, other] = math.exp(-(((value - other_value) / deviation) ** 2) / 2)
+    return table / table.sum(1, keepdim=True)
+
+
+class Judge:
+    """Accuracy of the words that matter, on batches that were never seen before.
+
+    near: coordinates at most one grid step off. PATTERN words by group: look2, crop, coarse, direct, full.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._value = torch.full((len(tokenizer),), -(10**6))
+        for token, (_, value) in number_words(tokenizer).items():
+            self._value[token] = value
+        patterns = {token for word, token in tokenizer.get_vocab().items() if word.lstrip("Ġ") in PATTERNS}
+        self._pattern = torch.tensor([token in patterns for token in range(len(tokenizer))])
+        self._sums: dict[str, list[float]] = defaultdict(list)
+
+    def see(
+        self, logits: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor, loss: float, norm: float, named: float
+    ) -> None:
+        """logits [taught, vocabulary]; labels and groups [taught]."""
+        said, labels, groups = logits.argmax(-1).cpu(), labels.cpu(), groups.cpu()
+        self._sums["loss"].append(loss)
+        self._sums["gradient_norm"].append(norm)
+        self._sums["naming"].append(named)
+        number = self._value[labels] >= 0
+        if number.any():
+            off = (self._value[said[number]] - self._value[labels[number]]).abs()
+            self._sums["exact"].append(float((off == 0).float().mean()))
+            self._sums["near"].append(float((off <= GRID).float().mean()))
+        for index, name in enumerate(GROUPS):
+            chosen = (groups == index) & self._pattern[labels]
+            if chosen.any():
+                self._sums[f"pattern_{name}"].append(float((said[chosen] == labels[chosen]).float().mean()))
+
+    def summary(self) -> dict[str, float]:
+        """Means since the last call."""
+        means = {name: round(float(np.mean(values)), 4) for name, values in sorted(self._sums.items())}
+        self._sums.clear()
+        return means
+
+
+def _save(out: Path, model: Any, processor: Processor, optimiser: Any, step: int) -> None:
+    """Weights for anyone, state for the resume; written aside and moved into place."""
+    tiny.save(out / "checkpoint", model, processor.tokenizer)
+    state = {"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict()}
+    torch.save(state, out / "state.new")
+    (out / "state.new").replace(out / "state.pt")
+
+
+def _resume(out: Path, model: Any, optimiser: Any) -> int:
+    """Load the state if there is one; returns the step to go on from."""
+    path = out / "state.pt"
+    if not path.is_file():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    log.info("going on from step %d", state["step"])
+    return int(state["step"])
