@@ -361,7 +361,8 @@ _TURN = {
 class DecodedPixels:
     """A decoded image as it was stored.
 
-    orientation: EXIF, 1..8. white: the stored value that is shown as 255, for grey deeper than 8 bits.
+    orientation: EXIF, 1..8; of a turned TIFF 1, for Pillow turns those itself while it decodes (the one
+    case in which a picture is held twice for a moment). white: the stored value that is shown as 255, for grey deeper than 8 bits.
     """
 
     image: Image.Image
