@@ -1,0 +1,139 @@
+"""The verbs `eval` and `report`: flags in, lines of text out. `cli.py` names the model and prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ergo.backends import Opened
+from ergo.chat import Sampling
+from ergo.errors import UsageError
+from ergo.evals import benchmarks
+from ergo.evals.compare import between
+from ergo.evals.conditions import ORDERS, Condition, Protocol, conditions
+from ergo.evals.page import page
+from ergo.evals.report import Report
+from ergo.evals.rows import read_run
+from ergo.evals.run import Progress, evaluate
+from ergo.evals.table import comparison_table, table
+from ergo.grading import MATCHINGS
+from ergo.store import RunFolder, folder_hash
+
+EVERY = 5.0  # seconds between two lines of progress
+
+
+def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ergo eval`, without those that name the model."""
+    parser.add_argument("benchmark", help=f"{', '.join(benchmarks.BENCHMARKS)}, or your own .jsonl, .csv or .tsv")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="DIR", help="where benchmarks are fetched to"
+    )
+    parser.add_argument("--split", help="test, validation or train, where there are several")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N samples")
+    parser.add_argument("--flow", default="coarse_to_fine", metavar="FLOWS", help="coarse_to_fine,one_look,crop_only")
+    parser.add_argument("--budget", metavar="N,N", help="vision tokens of each look: 640,1280,full")
+    parser.add_argument("--preset", choices=MATCHINGS, default="ours", help="prompts, decoding and match")
+    parser.add_argument("--options", choices=ORDERS, default="as-is", help="order in which options are shown")
+    parser.add_argument("--seeds", type=int, default=1, metavar="K", help="ask everything K times")
+    parser.add_argument("--mask", action="store_true", help="cover the true region before the first look")
+    parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of each reply")
+    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--window", type=int, default=16, metavar="N", help="samples under way at once")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; the same command goes on where it stopped")
+
+
+def run_eval(args: argparse.Namespace, opened: Opened) -> Iterator[str]:
+    """Ask, then report: lines of progress, then the table. args.model: the name the user gave the model."""
+    if (args.limit is not None and args.limit < 1) or args.window < 1:
+        raise UsageError("--limit and --window count samples, at least one")
+    data = benchmarks.find(args.benchmark, args.data, args.split, args.limit)
+    chosen = conditions(args.flow, args.budget or str(opened.dialect.budget))
+    sampling = Sampling(max_tokens=args.max_tokens, temperature=args.temperature)
+    protocol = Protocol(args.preset, args.options, args.seeds, args.mask, sampling)
+    out = args.out or Path("runs") / f"{Path(data.name).stem}-{_plain(args.model)}"
+    with RunFolder(out, _config(args, data, opened, chosen)) as folder:
+        yield from _told(evaluate(data.samples, chosen, protocol, opened, folder, args.window))
+    yield from write_report(out)
+
+
+def _config(
+    args: argparse.Namespace, data: benchmarks.DataSet, opened: Opened, chosen: tuple[Condition, ...]
+) -> dict[str, Any]:
+    """What a run is: change any of it, and it is another run. The window is not: it changes no answer."""
+    folder = Path(opened.name)
+    return {
+        "benchmark": data.name,
+        "split": data.split,
+        "limit": data.limit,
+        "model": args.model,
+        "model_name": opened.name,
+        "model_hash": folder_hash(folder) if folder.is_dir() else None,
+        "adapter": getattr(args, "adapter", None),
+        "force_region": getattr(args, "force_region", False),
+        "dialect": opened.dialect.name,
+        "patch": opened.patch,
+        "conditions": [condition.name for condition in chosen],
+        "preset": args.preset,
+        "options": args.options,
+        "seeds": args.seeds,
+        "mask": args.mask,
+        "max_tokens": args.max_tokens,
+        "temperature": args.temperature,
+    }
+
+
+def _plain(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name).strip("-")
+
+
+def _told(progress: Iterator[Progress]) -> Iterator[str]:
+    """Every few seconds, and at the end of each condition."""
+    last: Progress | None = None
+    told = 0.0
+    for now in progress:
+        if last and last.condition != now.condition:
+            yield _line(last)
+            told = 0.0
+        elif now.seconds - told >= EVERY:
+            yield _line(now)
+            told = now.seconds
+        last = now
+    if last:
+        yield _line(last)
+
+
+def _line(now: Progress) -> str:
+    failed = f", {now.failed} failed" if now.failed else ""
+    return (
+        f"{now.condition.name}: {now.done} asked, {now.right / now.done:.1%} right{failed}, "
+        f"{now.done / max(now.seconds, 1e-9):.1f}/s"
+    )
+
+
+def write_report(folder: Path, baseline: str | None = None) -> Iterator[str]:
+    """Make report.json and report.html of a run; the table, and where the page lies."""
+    report = Report.of(folder, baseline)
+    (folder / "report.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+    (folder / "report.html").write_text(page(report), encoding="utf-8")
+    yield table(report)
+    yield f"page: {folder / 'report.html'}"
+
+
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ergo report`."""
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run folders; each is compared with the first"
+    )
+    parser.add_argument("--against", metavar="CONDITION", help="what the others of a run are compared with")
+
+
+def run_report(args: argparse.Namespace) -> Iterator[str]:
+    """Report on each run, then compare each with the first."""
+    for folder in args.runs:
+        yield from write_report(folder, args.against)
+    first, *others = (read_run(folder) for folder in args.runs)
+    for other in others:
+        yield comparison_table(between(first, other))

@@ -1,0 +1,209 @@
+"""What is varied (flow and budget), what is fixed (the protocol), and what one asking is.
+
+Condition   coarse_to_fine@640: how a question is looked at
+Protocol    as published or ours; option order; seeds; mask: how it is put and scored
+Asking      one question, put once: a sample under a condition, a seed and a turn of its options
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from ergo.asking import FLOWS, FULL
+from ergo.backends import Opened
+from ergo.chat import Sampling
+from ergo.dialect import PUBLISHED
+from ergo.errors import DataError, UsageError
+from ergo.grading import MATCHINGS, Matching
+from ergo.sample import Sample
+from ergo.store import read_box
+
+Order = Literal["as-is", "shuffled", "circular"]
+ORDERS: tuple[Order, ...] = ("as-is", "shuffled", "circular")
+
+POSTFIX = "Answer with the option's letter from the given choices directly."
+"""What the published protocol says after the options (V*'s own last line)."""
+
+PUBLISHED_SEED = 42
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way of looking. budget: most vision tokens of each look; None for as many as Qwen allows."""
+
+    flow: str
+    budget: int | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.flow}@{'full' if self.budget is None else self.budget}"
+
+    @property
+    def tokens(self) -> int:
+        return FULL if self.budget is None else self.budget
+
+
+def conditions(flows: str, budgets: str) -> tuple[Condition, ...]:
+    """Every flow with every budget, from `coarse_to_fine,one_look` and `640,1280,full`; no one twice."""
+    named = [flow.strip() for flow in flows.split(",")]
+    for flow in named:
+        if flow not in FLOWS:
+            raise UsageError(f"no flow is called {flow!r}; there are {', '.join(FLOWS)}")
+    counted = [_budget(budget.strip()) for budget in budgets.split(",")]
+    return tuple(dict.fromkeys(Condition(flow, budget) for flow in named for budget in counted))
+
+
+def _budget(text: str) -> int | None:
+    if text == "full":
+        return None
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--budget counts vision tokens (640,1280,full), not {text!r}")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How questions are put and replies scored.
+
+    preset: `published` puts them in the released prompts with seed 42 and scores by the released
+        match; `ours` uses the dialect's own prompts and our match.
+    order: of options. circular asks once for each position the right option can take.
+    seeds: how often everything is asked, each time with another seed (and, shuffled, another order).
+    mask: the true region is painted black before the first look (paper Figure 5).
+    sampling: both presets decode greedily, 1,024 new tokens, unless told otherwise.
+    """
+
+    preset: Matching = "ours"
+    order: Order = "as-is"
+    seeds: int = 1
+    mask: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        if self.preset not in MATCHINGS or self.order not in ORDERS:
+            raise UsageError(f"presets are {', '.join(MATCHINGS)}; orders of options are {', '.join(ORDERS)}")
+        if self.seeds < 1:
+            raise UsageError(f"--seeds counts how often everything is asked, at least once, not {self.seeds}")
+
+    def opened(self, opened: Opened, choices: Sequence[str]) -> Opened:
+        """The model, put questions as the preset says."""
+        if self.preset == "ours":
+            return opened
+        answer, direct = PUBLISHED.answer, PUBLISHED.direct
+        if choices:
+            answer, direct = (
+                prompt.replace("{question}", f"{{question}}\n{POSTFIX}", 1) for prompt in (answer, direct)
+            )
+        prompts = replace(PUBLISHED, answer=answer, direct=direct)
+        return replace(opened, dialect=replace(opened.dialect, prompts=prompts))
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One question, put once. Everything a score needs, so that a run can be judged without its data set.
+
+    turned: by how many places the options were turned (circular). cluster: askings that share it are
+    not independent. choices, answer: as shown. region: the true one, SOURCE pixels. picture: its name.
+    """
+
+    sample: str
+    condition: Condition
+    seed: int
+    turned: int
+    cluster: str
+    category: str
+    question: str
+    choices: tuple[str, ...]
+    answer: str
+    region: tuple[int, int, int, int] | None
+    picture: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.condition.name}/{self.variant}"
+
+    @property
+    def variant(self) -> str:
+        """What it shares with the same asking under another condition."""
+        return f"{self.seed}/{self.turned}/{self.sample}"
+
+    def to_row(self) -> dict[str, Any]:
+        row = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return row | {"condition": [self.condition.flow, self.condition.budget]}
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Asking:
+        flow, budget = row["condition"]
+        region = read_box(row["region"])
+        return cls(
+            **row
+            | {
+                "condition": Condition(flow, budget),
+                "choices": tuple(row["choices"]),
+                "region": region.corners if region else None,
+            }
+        )
+
+
+def askings(samples: Iterable[Sample], condition: Condition, protocol: Protocol) -> Iterator[tuple[Asking, Sample]]:
+    """Every sample under one condition, as often as the protocol wants; streams.
+
+    A data set that uses one id twice is refused: its second sample would silently replace the first.
+    """
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise DataError(f"two samples have the id {sample.id!r}")
+        seen.add(sample.id)
+        if sample.region is None and (condition.flow == "crop_only" or protocol.mask):
+            what = "--mask covers" if protocol.mask else "crop_only looks at"
+            raise UsageError(f"{what} the true region, and sample {sample.id} has none")
+        for seed in range(protocol.seeds):
+            for turned, choices in _orders(sample, seed, protocol.order):
+                yield _asking(sample, condition, seed, turned, choices), sample
+
+
+def _asking(sample: Sample, condition: Condition, seed: int, turned: int, choices: tuple[str, ...]) -> Asking:
+    named = sample.image if isinstance(sample.image, str) and not sample.image.startswith("data:") else ""
+    return Asking(
+        sample=sample.id,
+        condition=condition,
+        seed=seed,
+        turned=turned,
+        cluster=str(sample.info.get("cluster", sample.id)),
+        category=sample.category,
+        question=sample.question,
+        choices=choices,
+        answer=sample.answer,
+        region=sample.region.corners if sample.region else None,
+        picture=named or getattr(sample.image, "name", "inside the data set"),
+    )
+
+
+def _orders(sample: Sample, seed: int, order: Order) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """(by how many places they are turned, the options in the order shown)."""
+    choices = sample.choices
+    if order == "circular" and choices:
+        yield from ((turned, choices[turned:] + choices[:turned]) for turned in range(len(choices)))
+    elif order == "shuffled" and choices:
+        seeds = hashlib.sha256(f"{seed}:{sample.id}".encode()).digest()[:8]
+        places = np.random.default_rng(int.from_bytes(seeds)).permutation(len(choices))
+        yield 0, tuple(choices[place] for place in places)
+    else:
+        yield 0, choices
+
+
+def sampling_of(protocol: Protocol, seed: int) -> Sampling:
+    """Decoding of one asking; published decoding has seed 42."""
+    first = PUBLISHED_SEED if protocol.preset == "published" else 0
+    return replace(protocol.sampling, seed=first + seed)
+
+
+def protocol_of(config: dict[str, Any]) -> Protocol:
+    """The protocol a run folder says it was made under."""
+    return Protocol(cast(Matching, config["preset"]), cast(Order, config["options"]), config["seeds"], config["mask"])

@@ -1,0 +1,128 @@
+"""Rows of a run folder as the report reads them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ergo.errors import DataError
+from ergo.evals.conditions import Asking
+from ergo.geometry import Box, Size
+from ergo.grading import Matching, Verdict, choice_of, grade
+from ergo.store import read_box, read_config, read_rows, read_sessions
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One asking and what came of it."""
+
+    asking: Asking
+    told: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Row:
+        try:
+            return cls(Asking.from_row(row["asked"]), row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"a row of this run is not from `ergo eval` ({error!r})") from error
+
+    @property
+    def key(self) -> str:
+        return str(self.told["key"])
+
+    @property
+    def error(self) -> str | None:
+        """Kind of the failure, if it failed."""
+        return str(self.told["error"]["kind"]) if self.told["error"] else None
+
+    @property
+    def turns(self) -> list[dict[str, Any]]:
+        return list(self.told["turns"])
+
+    @property
+    def reply(self) -> str:
+        return str(self.turns[-1]["text"]) if self.turns else ""
+
+    def verdict(self, matching: Matching) -> Verdict:
+        """A failed asking is wrong, under either preset."""
+        return self._verdicts[matching]
+
+    @cached_property
+    def _verdicts(self) -> dict[Matching, Verdict]:
+        if self.told["answer"] is None:
+            failed = Verdict(False, "failed")
+            return {"published": failed, "ours": failed}
+        truth = (self.asking.answer, self.asking.choices)
+        return {
+            "published": grade("published", self.reply, self.told["answer"], *truth),
+            "ours": grade("ours", self.reply, self.told["answer"], *truth),
+        }
+
+    @property
+    def meant(self) -> str:
+        """What was answered, comparable between orders of the options: the option's text, or the reply's."""
+        text = str(self.told["answer"] or "")
+        choice = choice_of(text, self.asking.choices) if self.asking.choices else None
+        return self.asking.choices[choice.index] if choice and choice.index is not None else text
+
+    @property
+    def region(self) -> Box | None:
+        """The region named, SOURCE pixels."""
+        return read_box(self.told["region"])
+
+    @property
+    def true_region(self) -> Box | None:
+        return Box(*self.asking.region) if self.asking.region else None
+
+    @property
+    def source(self) -> Size | None:
+        """Size of the picture."""
+        views = [view for turn in self.turns for view in turn["views"]]
+        return Size(*views[0]["source"]) if views else None
+
+    def used(self, what: str) -> int | None:
+        """Sum over turns of a usage figure; None where the backend could not tell."""
+        figures = [turn["usage"][what] for turn in self.turns]
+        return None if not figures or any(figure is None for figure in figures) else sum(figures)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. config: as asked. made_with: versions and commit. sessions: times it was worked on.
+
+    expected: how many askings it was to have; None while it has not come to its end.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    made_with: dict[str, Any]
+    rows: tuple[Row, ...]
+    sessions: tuple[dict[str, Any], ...]
+    expected: int | None
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names, in the order they were asked for."""
+        return tuple(
+            dict.fromkeys([*self.config.get("conditions", ()), *(row.asking.condition.name for row in self.rows)])
+        )
+
+    def under(self, condition: str) -> list[Row]:
+        return [row for row in self.rows if row.asking.condition.name == condition]
+
+
+def read_run(path: Path) -> Run:
+    """A run folder, finished or not."""
+    config = read_config(path)
+    complete = path / "complete.json"
+    return Run(
+        path=path,
+        config=config["asked"],
+        made_with=config["made_with"],
+        rows=tuple(Row.of(row) for row in read_rows(path / "traces.jsonl").values()),
+        sessions=tuple(read_sessions(path)),
+        expected=int(json.loads(complete.read_text())["answers"]) if complete.is_file() else None,
+    )
