@@ -144,6 +144,12 @@ def test_the_key_is_sent_and_never_shown(caplog: pytest.LogCaptureFixture) -> No
     assert "s3cret" not in str(result) + repr(model) + repr(vars(model)) + caplog.text
 
 
+@pytest.mark.parametrize("body", ['{"error": "got s3cret"}', "got s3cret", '"' + "x" * 75 + 's3cret"', '["s3cret"]'])
+def test_no_echo_of_the_key_is_shown(body: str) -> None:
+    for fault in (says(body), status(400, body), stream(body), stream("data: " + body)):
+        assert "s3cr" not in str(failure(fault, api_key="s3cret"))
+
+
 def test_a_broken_key_is_refused_unshown() -> None:
     with pytest.raises(UsageError) as error:
         OpenAIBackend("http://h", api_key="s3\ncret")
@@ -298,7 +304,7 @@ def test_half_a_surrogate_pair_does_no_harm() -> None:
             "limit-mm-per-prompt",
         ),
         (status(401, '{"error": {"message": "no"}}'), "http_401", "API key"),
-        (status(404, '{"error": {"message": "The model `x` does not exist."}}'), "http_404", "/models lists"),
+        (status(404, '{"error": {"message": "The model `x` does not exist."}}'), "http_404", "/models lists the names"),
         (status(413, "<html>", "text/html"), "http_413", "too large"),
         (status(418), "http_418", "request"),
         (status(500, "\n".join(["Traceback"] * 1000), "text/plain"), "http_500", "log"),

@@ -58,13 +58,14 @@ ServerKind = Literal["vllm", "sglang", "llama.cpp", "other"]
 SERVERS: Mapping[str, ServerKind] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
 """How each server names itself, in `owned_by` of the models it lists."""
 
-REGION_REGEX = r"(<think>[^<]{1,1000}</think>[ \n]?)?<zoom>\[[0-9]{1,5}(, [0-9]{1,5}){3}\]</zoom>"
+ZOOM_REGEX = r"<zoom>\[[0-9]{1,4}(, [0-9]{1,4}){3}\]</zoom>"
+REGION_REGEX = rf"(<think>[^<]{{1,1000}}</think>[ \n]?)?{ZOOM_REGEX}"
 """A region as every dialect writes it, perhaps after a thought; bounded, so that it always ends."""
 
 REGION_GRAMMAR = r"""
 root ::= thought? "<zoom>[" number ", " number ", " number ", " number "]</zoom>"
 thought ::= "<think>" [^<]{1,1000} "</think>" [ \n]?
-number ::= [0-9]{1,5}
+number ::= [0-9]{1,4}
 """
 """REGION_REGEX in llama.cpp's own notation (GBNF)."""
 
@@ -220,7 +221,7 @@ class OpenAIBackend:
 
     def _notice_unforced(self, completion: Completion) -> None:
         """Servers ignore a field that they do not know: say so, once."""
-        if completion.finish == "stop" and not re.fullmatch(REGION_REGEX, completion.text.strip()) and self._heeded:
+        if completion.finish == "stop" and not re.search(ZOOM_REGEX, completion.text) and self._heeded:
             self._heeded = False
             logger.warning("%s ignored the forced region: is its version older than the field?", self.url)
 
@@ -333,11 +334,11 @@ class _Line:
                 if not response.is_success:
                     raise self._refusal(response, begun)
                 if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
-                    folding = _Folding(self.url, begun)
+                    folding = _Folding(self, begun)
                     for line in _lines(self._chunks(response, begun)):
                         folding.add(line)
                     return folding.reply()
-                return _Reply(_parsed(b"".join(self._chunks(response, begun)), self.url), begun.elapsed)
+                return _Reply(self.parsed(b"".join(self._chunks(response, begun))), begun.elapsed)
         except httpx.HTTPError as error:
             raise self._breakdown(error) from None
 
@@ -351,6 +352,9 @@ class _Line:
                 raise self._late()
             yield chunk
 
+    def broken_off(self) -> _Fault:
+        return _Fault(f"{self.url} broke off in mid-reply. Look at the server's log.", "cut_stream")
+
     def _late(self) -> _Fault:
         return _Fault(
             f"{self.url} did not finish within {self.timeout:g} s. A longer timeout, fewer requests at once, "
@@ -362,7 +366,7 @@ class _Line:
         """The name of an answer that is not 2xx, in the server's own words and with what to do."""
         status = response.status_code
         if response.is_redirect:
-            target = _one_line(response.headers.get("location", "nowhere"))
+            target = self.quote(response.headers.get("location", "nowhere"))
             return _Fault(f"{self.url} redirects to {target}. Give the URL that is meant.", "redirect")
         said = self._said(response, clock)
         for pattern, kind, advice in _TELLING:
@@ -386,10 +390,33 @@ class _Line:
             words = _words(json.loads(body))
         except (ValueError, RecursionError):
             words = "" if b"<" in body[:200] else body.decode("utf-8", "replace")
-        return _one_line(words.replace(self.key, "***") if self.key else words)
+        return self.quote(words)
+
+    def parsed(self, body: bytes) -> Json:
+        """A reply or an event of a stream; what is none, or tells of a failure, is named."""
+        try:
+            parsed = json.loads(body)
+        except (ValueError, RecursionError):
+            start = self.quote(body.decode("utf-8", "replace"), 80)
+            raise _Fault(
+                f"{self.url} did not answer in JSON (it starts {start!r}). Is it an OpenAI endpoint?", "bad_json"
+            ) from None
+        if not isinstance(parsed, dict):
+            start = self.quote(str(parsed), 80)
+            raise _Fault(f"{self.url} answered {start!r}. Is it an OpenAI endpoint?", "bad_reply")
+        if parsed.get("error"):  # with HTTP 200: some proxies, and every server once its stream has begun
+            words = self.quote(_words(parsed))
+            raise _Fault(f"{self.url} failed while answering ({words}). Look at its log.", "bad_reply")
+        return parsed
+
+    def quote(self, words: str, longest: int = 200) -> str:
+        """What a server said, as one line for a message of ours; servers echo keys, we do not."""
+        words = " ".join((words.replace(self.key, "***") if self.key else words).split())
+        return words if len(words) <= longest else words[: longest - 3] + "..."
 
     def _breakdown(self, error: httpx.HTTPError) -> _Fault:
         """The name of what happened below HTTP."""
+        reason = self.quote(str(error))
         match error:
             case httpx.ConnectTimeout():
                 return _Fault(
@@ -400,23 +427,22 @@ class _Line:
             case httpx.ConnectError() if _caused_by(error, ConnectionRefusedError):
                 return _Fault(f"{self.url} did not answer (connection refused). Is the server running?", "refused")
             case httpx.ConnectError() if _caused_by(error, ssl.SSLError):
-                return _Fault(f"{self.url} cannot be trusted ({_one_line(str(error))}).", "tls")
+                return _Fault(f"{self.url} cannot be trusted ({reason}).", "tls")
             case httpx.ConnectError() | httpx.ProxyError():
-                reason = _one_line(str(error))
                 return _Fault(f"{self.url} cannot be reached ({reason}). Is the address right?", "unreachable")
             case httpx.NetworkError():
-                return _Fault(f"{self.url} broke off in mid-reply. Look at the server's log.", "cut_stream")
+                return self.broken_off()
             case httpx.RemoteProtocolError() if re.search(r"disconnected|peer closed|incomplete", str(error)):
-                return _Fault(f"{self.url} broke off in mid-reply. Look at the server's log.", "cut_stream")
+                return self.broken_off()
             case _:
-                return _Fault(f"{self.url} does not speak HTTP as we know it ({_one_line(str(error))}).", "not_http")
+                return _Fault(f"{self.url} does not speak HTTP as we know it ({reason}).", "not_http")
 
 
 _ADVICE = {
     400: "It does not understand the request; its log may say more.",
     401: "Is the API key right?",
     403: "Is the API key right?",
-    404: "Is the model's name right? {url}/models lists them.",
+    404: "Are the URL and the model's name right? {url}/models lists the names.",
     413: "The pictures are too large for it: smaller budgets here, or a higher limit there.",
     429: "It is asked too much at once: a smaller window.",
     500: "Look at the server's log.",
@@ -424,7 +450,7 @@ _ADVICE = {
 
 _TELLING = (
     (
-        re.compile(r"context[ _](length|size|window)|maximum model length", re.IGNORECASE),
+        re.compile(r"context[ _](length|size|window)|max_model_len|maximum model length", re.IGNORECASE),
         "context_length",
         "Smaller budgets or fewer new tokens here, or a longer context there.",
     ),
@@ -495,11 +521,6 @@ def _words(body: Any) -> str:
     return json.dumps(body)
 
 
-def _one_line(text: str, longest: int = 200) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
 class _Once(Generic[T]):
     """Asked by whoever comes first; those who wait meanwhile share the outcome. Failures are forgotten."""
 
@@ -536,21 +557,6 @@ def _part(part: Part, format: Format) -> Json:
     return {"type": "image_url", "image_url": {"url": data_uri(part, format)}}
 
 
-def _parsed(body: bytes, url: str) -> Json:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        start = _one_line(body[:80].decode("utf-8", "replace"))
-        raise _Fault(
-            f"{url} did not answer in JSON (it starts {start!r}). Is it an OpenAI endpoint?", "bad_json"
-        ) from None
-    if not isinstance(parsed, dict):
-        raise _Fault(f"{url} answered {_one_line(str(parsed), 40)!r}. Is it an OpenAI endpoint?", "bad_reply")
-    if parsed.get("error"):  # with HTTP 200: some proxies, and every server once its stream has begun
-        raise _Fault(f"{url} failed while answering ({_one_line(_words(parsed))}).", "bad_reply")
-    return parsed
-
-
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Split at newlines alone: httpx's own iter_lines also splits at U+2028, which JSON may hold."""
     rest = b""
@@ -564,7 +570,7 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
 class _Folding:
     """A streamed reply on its way to the whole it would have been. first: seconds to the first word."""
 
-    url: str
+    line: _Line
     clock: _Clock
     content: list[str] = field(default_factory=list)
     thought: list[str] = field(default_factory=list)
@@ -578,7 +584,7 @@ class _Folding:
         data = line.removeprefix(b"data:").strip()
         if not line.startswith(b"data:") or not data or data == b"[DONE]":
             return
-        event = _parsed(data, self.url)
+        event = self.line.parsed(data)
         self.body |= {key: event[key] for key in ("usage", "timings") if event.get(key)}
         self.chosen |= bool(event.get("choices"))
         self.finish = _at(event, "choices", 0, "finish_reason") or self.finish
@@ -590,7 +596,7 @@ class _Folding:
 
     def reply(self) -> _Reply:
         if self.chosen and self.finish is None:  # servers that close properly also say why they stopped
-            raise _Fault(f"{self.url} broke off in mid-reply. Look at the server's log.", "cut_stream")
+            raise self.line.broken_off()
         message = {"content": "".join(self.content), "reasoning_content": "".join(self.thought)}
         choices = [{"message": message, "finish_reason": self.finish}] if self.chosen else []
         return _Reply(self.body | {"choices": choices}, self.clock.elapsed, self.first)
@@ -604,14 +610,14 @@ def _completion(reply: _Reply, request: Request, seconds: Seconds) -> Completion
         raise _Fault("the server answered with no choices. Look at its log.", "no_choices")
     message, finish = _at(choices, 0, "message"), _at(choices, 0, "finish_reason")
     if not isinstance(message, dict):
-        raise _Fault(f"the server's answer holds no message ({_one_line(json.dumps(body), 80)}).", "bad_reply")
+        raise _Fault("the server's answer holds no message. Is it an OpenAI endpoint?", "bad_reply")
     if isinstance(finish, str) and finish in _UNFINISHED:
-        raise _Fault(f"the server did not finish its answer ({finish}).", _UNFINISHED[finish])
+        raise _Fault(f"the server gave up its answer ({finish}). Look at its log.", _UNFINISHED[finish])
     said, thought = _said_and_thought(message)
     if thought and "<think>" not in (said or ""):  # a server that splits thinking off: together again
         said = f"<think>{thought}</think>{said}" if said else f"<think>{thought}"
     if said is None:
-        raise _Fault("the server's answer holds no text.", "no_text")
+        raise _Fault("the server's answer holds no text. Is it a chat model?", "no_text")
     text = said.encode("utf-8", "replace").decode()  # half a surrogate pair could not be stored
     return Completion(text, _usage(body.get("usage"), request), seconds, "length" if finish == "length" else "stop")
 
