@@ -23,9 +23,9 @@ class Comparison:
     difference: of accuracy, second minus first, with its paired bootstrap interval. only_first,
     only_second: askings that one alone got right; mcnemar: the p-value of these, None where questions
     repeat (the test wants independent pairs). unpaired: askings that one of them lacks.
-    token_ratio: vision tokens of second over first. latency_ratio: seconds per asking of first over
-    second, as measured inside these runs: above 1, second was quicker. Both over askings that both
-    answered; latency inside an evaluation is not a benchmark, `ergo bench` is.
+    token_ratio, seconds_ratio: vision tokens and seconds of second over first, over the askings that both
+    answered. Seconds are as the backend told them during these runs, under their load: not a latency,
+    for which there is `ergo bench`.
     """
 
     first: str
@@ -38,7 +38,7 @@ class Comparison:
     only_second: int
     mcnemar: float | None
     token_ratio: Ratio | None
-    latency_ratio: Ratio | None
+    seconds_ratio: Ratio | None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,16 +63,16 @@ def compare(first: Sequence[Row], second: Sequence[Row], names: tuple[str, str],
         only_first=only_first,
         only_second=only_second,
         mcnemar=mcnemar(only_first, only_second) if len(set(clusters)) == len(clusters) else None,
-        token_ratio=_ratio([(b, a) for a, b in pairs], "vision_tokens"),
-        latency_ratio=_ratio(pairs, "seconds"),
+        token_ratio=_ratio(pairs, "vision_tokens"),
+        seconds_ratio=_ratio(pairs, "seconds"),
     )
 
 
 def _ratio(pairs: Sequence[tuple[Row, Row]], figure: str) -> Ratio | None:
-    """Mean of the one over mean of the other; None where nothing was measured."""
+    """Mean of the second over mean of the first; None where nothing was measured."""
     answered = [(a, b) for a, b in pairs if a.error is None and b.error is None]
-    above = [float(a.told[figure]) for a, _ in answered]
-    below = [float(b.told[figure]) for _, b in answered]
+    above = [float(b.told[figure]) for _, b in answered]
+    below = [float(a.told[figure]) for a, _ in answered]
     if not sum(above) or not sum(below):
         return None
     return ratio_interval(above, below, [a.asking.cluster for a, _ in answered])

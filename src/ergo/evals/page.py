@@ -100,7 +100,7 @@ def _ends(interval: tuple[float, float]) -> str:
 def _comparisons(report: Report) -> str:
     if not report.comparisons:
         return ""
-    head = ("condition", "against", "pairs", "points", "95 % interval", "McNemar p", "vision tokens", "latency here")
+    head = ("condition", "against", "pairs", "points", "95 % interval", "McNemar p", "vision tokens", "seconds here")
     return f"<h2>Paired differences</h2>{_table(head, (comparison_cells(one) for one in report.comparisons))}"
 
 

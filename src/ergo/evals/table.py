@@ -82,7 +82,16 @@ def comparison_table(comparisons: Sequence[Comparison]) -> str:
     """Paired differences, one line each; nothing if there are none."""
     if not comparisons:
         return ""
-    head = ("compared", "with", "pairs", "difference, points", "95 % interval", "McNemar p", "vision tokens", "latency")
+    head = (
+        "compared",
+        "with",
+        "pairs",
+        "difference, points",
+        "95 % interval",
+        "McNemar p",
+        "vision tokens",
+        "seconds here",
+    )
     return "\n" + _columns(head, [comparison_cells(one) for one in comparisons])
 
 
@@ -97,7 +106,7 @@ def comparison_cells(one: Comparison) -> tuple[str, ...]:
         f"[{100 * low:+.1f}, {100 * high:+.1f}]",
         "-" if one.mcnemar is None else f"{one.mcnemar:.2g}",
         "-" if one.token_ratio is None else f"x {one.token_ratio[0]:.2f}",
-        "-" if one.latency_ratio is None else f"{one.latency_ratio[0]:.2f} x quicker",
+        "-" if one.seconds_ratio is None else f"x {one.seconds_ratio[0]:.2f}",
     )
 
 
