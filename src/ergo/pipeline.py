@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Protocol
 
@@ -200,10 +200,10 @@ def _run_batches(jobs: Iterable[Job], backend: Backend, window: int) -> Iterator
             else:
                 running.append(opened)
         if not running:
-            job = next(waiting, None)
-            if job is None:
+            following = next(waiting, None)
+            if following is None:
                 return
-            waiting = chain([job], waiting)
+            waiting = chain([following], waiting)
             continue
         results = backend.complete([one.request for one in running])
         moved = [_advance(one, result) for one, result in zip(running, results, strict=True)]
@@ -223,7 +223,10 @@ class _Running:
     requests: list[Request] = field(default_factory=list)
 
     def ended(self, answer: Answer | None, error: BackendError | PictureError | None = None) -> Trace:
-        return Trace(tuple(self.turns), answer, error, tuple(self.completions), tuple(self.requests), self.tag)
+        """The Trace, without the backends' caches: those end with the flow."""
+        completions = tuple(replace(completion, state=None) for completion in self.completions)
+        requests = tuple(replace(request, previous=None) for request in self.requests)
+        return Trace(tuple(self.turns), answer, error, completions, requests, self.tag)
 
 
 def _open(job: Job) -> _Running | Trace:

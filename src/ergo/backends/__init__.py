@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ergo.dialect import QWEN2_5_VL, QWEN3_VL, Dialect, dialect_named
-from ergo.errors import MissingExtra, UsageError
+from ergo.errors import BackendError, MissingExtra, UsageError
 from ergo.pipeline import Backend
 
 TINY = Path(__file__).resolve().parent.parent / "models" / "ergo-tiny"
@@ -65,8 +65,9 @@ def _open_endpoint(url: str, dialect: str | None, settings: dict[str, Any]) -> O
     from ergo.backends.openai import OpenAIBackend
 
     backend = OpenAIBackend(url, **settings)
-    if dialect:
-        spoken = dialect_named(dialect)
-    else:
-        spoken = QWEN3_VL if "qwen3" in backend.model.lower() else QWEN2_5_VL
-    return Opened(backend, spoken, spoken.patch, backend.model)
+    served = backend.served()
+    if isinstance(served, BackendError):
+        raise served
+    name = settings.get("model") or ", ".join(served.models) or url
+    spoken = dialect_named(dialect) if dialect else QWEN3_VL if "qwen3" in name.lower() else QWEN2_5_VL
+    return Opened(backend, spoken, spoken.patch, name)

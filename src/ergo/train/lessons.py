@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from ergo.backends.processor import Processor
-from ergo.chat import Message
 from ergo.dialect import Dialect
 from ergo.geometry import Box, TokenBudget
 from ergo.image import Picture, View
-from ergo.train.packing import IGNORED, Conversation, collate, pack
+from ergo.train.packing import IGNORED, Conversation, Exchange, collate, pack, tokens_in
 from ergo.world.questions import CATEGORIES, Asked, ask
 from ergo.world.scene import PLATE, Scene, compose, draw
-from ergo.world.teacher import say_answer, say_patterns, say_places, say_region, snapped
+from ergo.world.teacher import Reply, say_answer, say_patterns, say_places, say_region, snapped
 
 GROUPS = ("region", "look2", "crop", "coarse", "direct", "full")
 
@@ -98,30 +97,27 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return asked
 
     def _direct(self, view: View, asked: Asked, group: str) -> Conversation:
-        chat = (*self.dialect.ask_direct(view, asked.question, asked.choices), Message("assistant", (say_answer(asked),)))
-        return Conversation(chat, (True,), group)
+        chat = self.dialect.ask_direct(view, asked.question, asked.choices)
+        return Conversation((Exchange(chat, say_answer(asked)),), group)
 
     def _under(self, view: View, scene: Scene) -> np.ndarray:
         """The word for what lies under each vision token [tokens]: a landmark's colour, a plate's
         pattern where tokens are fine enough to show it, and the padding word for bare ground."""
         token_width = view.box.size.width / (view.size.width // view.patch)
         token_height = view.box.size.height / (view.size.height // view.patch)
-        x = view.box.left + (np.arange(view.size.width // view.patch) + 0.5) * token_width
-        y = view.box.top + (np.arange(view.size.height // view.patch) + 0.5) * token_height
-        words = np.full((len(y), len(x)), self.processor.tokenizer.pad_token_id)
+        words = np.full(view.tokens, self.processor.tokenizer.pad_token_id)
         readable = max(token_width, token_height) < 1.3 * PLATE * scene.unit
         for mark in scene.landmarks:
-            _mark(words, x, y, mark.box, self._word(mark.colour))
+            words[tokens_in(view, (mark.box,))] = self._word(mark.colour)
         for box, pattern in [*((mark.plate, mark.pattern) for mark in scene.landmarks), *scene.decoys]:
-            _mark(words, x, y, box, self._word(pattern) if readable else IGNORED)
-        return words.reshape(-1)
+            words[tokens_in(view, (box,))] = self._word(pattern) if readable else IGNORED
+        return words
 
     def _word(self, word: str) -> int:
         return int(self.processor.tokenizer.convert_tokens_to_ids("Ġ" + word))
 
-    def _told(self, view: View, question: str, reply: str, group: str) -> Conversation:
-        chat = (*self.dialect.ask_direct(view, question, ()), Message("assistant", (reply,)))
-        return Conversation(chat, (True,), group)
+    def _told(self, view: View, question: str, reply: Reply, group: str) -> Conversation:
+        return Conversation((Exchange(self.dialect.ask_direct(view, question, ()), reply),), group)
 
     def _crops(self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int) -> list[list[Conversation]]:
         """Regions alone, each a pack of its own, as the verifier sees them."""
@@ -145,29 +141,16 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         for number, asked in enumerate(self._questions(rng, scene, count)):
             first = self.dialect.ask_region(coarse, asked.question)
             box = snapped(asked.honest, coarse)
-            if number % 4:
-                chat = (*first, Message("assistant", (say_region(asked, coarse, box),)))
-                conversations.append(Conversation(chat, (True,), "region"))
-                continue
-            exact = bool(rng.integers(2))
+            exact = number % 4 > 0 or bool(rng.integers(2))
             if not exact:
                 box = snapped(shaken(rng, asked.honest, scene), coarse)
-            reply = say_region(asked, coarse, box)
-            close = View.of(picture, budget, box)
-            chat = (
-                *first,
-                *self.dialect.ask_answer(reply, close, asked.question, asked.choices),
-                Message("assistant", (say_answer(asked),)),
-            )
-            conversations.append(Conversation(chat, (exact, True), "look2"))
+            looks = [Exchange(first, say_region(asked, coarse, box), taught=exact)]
+            if number % 4 == 0:
+                close = View.of(picture, budget, box)
+                _, second = self.dialect.ask_answer("", close, asked.question, asked.choices)
+                looks.append(Exchange((second,), say_answer(asked)))
+            conversations.append(Conversation(tuple(looks), "look2" if number % 4 == 0 else "region"))
         return conversations
-
-
-def _mark(words: np.ndarray, x: np.ndarray, y: np.ndarray, box: Box, word: int) -> None:
-    """Write `word` where a token's centre lies in `box`; x, y: centres of columns and rows."""
-    rows = (y >= box.top) & (y < box.bottom)
-    columns = (x >= box.left) & (x < box.right)
-    words[np.ix_(rows, columns)] = word
 
 
 def shaken(rng: np.random.Generator, box: Box, scene: Scene) -> Box:

@@ -9,28 +9,91 @@ cost, is computed once. Dense supervision is what makes a small model learn to l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from ergo.backends.processor import Processor, rope_positions
-from ergo.chat import Chat
+from ergo.chat import Chat, Message
+from ergo.geometry import Box
 from ergo.image import View
+from ergo.world.teacher import Reply, text_of
 
 IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """A chat that ends with a reply; `taught[i]` says whether the i-th assistant message is learnt.
+class Exchange:
+    """What a user's messages show and ask (`asked` ends with one), and what should be said to it.
 
-    group: a name under which accuracy is logged.
+    taught: whether the reply is learnt, or only goes on record.
     """
 
-    chat: Chat
-    taught: tuple[bool, ...]
+    asked: Chat
+    reply: Reply
+    taught: bool = True
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One or two exchanges. group: a name under which accuracy is logged."""
+
+    exchanges: tuple[Exchange, ...]
     group: str
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return tuple(view for exchange in self.exchanges for message in exchange.asked for view in message.views)
+
+
+@dataclass
+class _Tokens:
+    """A conversation as tokens. taught: part of a learnt reply. look: for words read off the latest
+    view, which tokens of the conversation they are read from."""
+
+    ids: list[int] = field(default_factory=list)
+    taught: list[bool] = field(default_factory=list)
+    look: dict[int, np.ndarray] = field(default_factory=dict)
+
+
+def tokens_of(processor: Processor, conversation: Conversation) -> _Tokens:
+    """Ids exactly as `Processor` makes them at inference, replies included with their end token."""
+    chat: Chat = ()
+    row = _Tokens()
+    start = 0
+    for exchange in conversation.exchanges:
+        chat += exchange.asked
+        prepared = processor.continued(row.ids, (), chat) if row.ids else processor.first(chat)
+        view = exchange.asked[-1].views[-1]
+        start = len(row.ids) + prepared.ids[len(row.ids) :].index(processor.image_id)
+        row.taught += [False] * (len(prepared.ids) - len(row.ids))
+        row.ids = list(prepared.ids)
+        for piece in exchange.reply:
+            ids = processor.tokenizer(piece.text, add_special_tokens=False)["input_ids"]
+            if piece.look and exchange.taught:
+                under = start + tokens_in(view, piece.look)
+                row.look |= {len(row.ids) + number: under for number in range(len(ids))}
+            row.ids += ids
+            row.taught += [exchange.taught] * len(ids)
+        row.ids.append(processor.end_id)
+        row.taught.append(exchange.taught)
+        chat += (Message("assistant", (text_of(exchange.reply),)),)
+    return row
+
+
+def tokens_in(view: View, boxes: tuple[Box, ...]) -> np.ndarray:
+    """Which of a view's tokens (row by row) have their centre in a box; the nearest one where none has."""
+    columns, rows = view.size.width // view.patch, view.size.height // view.patch
+    x = view.box.left + (np.arange(columns) + 0.5) * view.box.size.width / columns
+    y = view.box.top + (np.arange(rows) + 0.5) * view.box.size.height / rows
+    chosen = np.zeros((rows, columns), bool)
+    for box in boxes:
+        inside = np.ix_((y >= box.top) & (y < box.bottom), (x >= box.left) & (x < box.right))
+        chosen[inside] = True
+        if not chosen[inside].size:
+            chosen[np.abs(y - (box.top + box.bottom) / 2).argmin(), np.abs(x - (box.left + box.right) / 2).argmin()] = True
+    return np.flatnonzero(chosen)
 
 
 @dataclass(frozen=True)
@@ -38,7 +101,8 @@ class Pack:
     """One row. ids, labels, branch, group [length]; positions [3, length]; branch 0 is the trunk.
 
     labels: the id to be predicted AT this place (already shifted), or IGNORED. under [vision tokens]:
-    the word for what lies under each vision token, or IGNORED; for the views in order.
+    the word for what lies under each vision token, or IGNORED; for the views in order. look: place
+    -> places of the vision tokens from which the next word is read.
     """
 
     ids: np.ndarray
@@ -48,27 +112,7 @@ class Pack:
     group: np.ndarray
     views: tuple[View, ...]
     under: np.ndarray
-
-
-def tokens_of(processor: Processor, conversation: Conversation) -> tuple[list[int], list[bool]]:
-    """Ids of the whole conversation, and for each whether it is a taught reply (its end token included)."""
-    chat = conversation.chat
-    prepared = processor.first(chat[: _first_reply(chat)])
-    ids, taught = list(prepared.ids), [False] * len(prepared.ids)
-    replies = [number for number, message in enumerate(chat) if message.role == "assistant"]
-    for turn, place in enumerate(replies):
-        reply = [*processor.tokenizer(chat[place].text, add_special_tokens=False)["input_ids"], processor.end_id]
-        ids += reply
-        taught += [conversation.taught[turn]] * len(reply)
-        if place + 1 < len(chat):
-            more = processor.continued(ids, (), chat[: place + 2]).ids[len(ids) :]
-            ids += more
-            taught += [False] * len(more)
-    return ids, taught
-
-
-def _first_reply(chat: Chat) -> int:
-    return next(number for number, message in enumerate(chat) if message.role == "assistant")
+    look: dict[int, np.ndarray]
 
 
 def pack(
@@ -78,35 +122,31 @@ def pack(
     words_under: Callable[[View], np.ndarray],
 ) -> Pack:
     """All `conversations` must open with the same view. words_under: labels of a view's tokens."""
-    trunk: int | None = None
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-    views: list[View] = []
+    parts: list[tuple[np.ndarray, ...]] = []
+    views = [conversations[0].views[0]]
+    look: dict[int, np.ndarray] = {}
+    trunk, length = 0, 0
     for number, conversation in enumerate(conversations, 1):
-        seen = [view for message in conversation.chat for view in message.views]
-        ids, taught = tokens_of(processor, conversation)
-        array = np.asarray(ids)
-        if trunk is None:
-            trunk = int(np.argmax(array == processor.image_id)) + seen[0].tokens + 1  # and <|vision_end|>
-            views.append(seen[0])
-        positions = rope_positions(ids, seen, processor.image_id)
+        row = tokens_of(processor, conversation)
+        ids = np.asarray(row.ids)
+        positions = rope_positions(ids, conversation.views, processor.image_id)
         labels = np.full(len(ids), IGNORED)
-        mask = np.asarray(taught)
-        labels[:-1][mask[1:]] = array[1:][mask[1:]]
+        mask = np.asarray(row.taught)[1:]
+        labels[:-1][mask] = ids[1:][mask]
         group = np.where(labels != IGNORED, groups.index(conversation.group), -1)
-        if number == 1:
-            parts.append((array[:trunk], labels[:trunk], positions[:, :trunk], np.zeros(trunk, int), group[:trunk]))
-        length = len(ids) - trunk
-        parts.append((array[trunk:], labels[trunk:], positions[:, trunk:], np.full(length, number), group[trunk:]))
-        views += seen[1:]
-    return Pack(
-        ids=np.concatenate([part[0] for part in parts]),
-        labels=np.concatenate([part[1] for part in parts]),
-        positions=np.concatenate([part[2] for part in parts], axis=1),
-        branch=np.concatenate([part[3] for part in parts]),
-        group=np.concatenate([part[4] for part in parts]),
-        views=tuple(views),
-        under=np.concatenate([words_under(view) for view in views]),
-    )
+        columns = (ids, labels, *positions, np.full(len(ids), number), group)
+        if number == 1:  # up to and including the <|vision_end|> of the first view
+            trunk = length = int(np.argmax(ids == processor.image_id)) + views[0].tokens + 1
+            parts.append(tuple(column[:trunk] for column in (*columns[:5], np.zeros(len(ids), int), group)))
+        shift = length - trunk
+        for place, under in row.look.items():
+            look[place - 1 + shift] = np.where(under < trunk, under, under + shift)
+        parts.append(tuple(column[trunk:] for column in columns))
+        length += len(ids) - trunk
+        views += conversation.views[1:]
+    ids, labels, t, y, x, branch, group = (np.concatenate(column) for column in zip(*parts, strict=True))
+    under = np.concatenate([words_under(view) for view in views])
+    return Pack(ids, labels, np.stack([t, y, x]), branch, group, tuple(views), under, look)
 
 
 def collate(processor: Processor, packs: Sequence[Pack]) -> dict[str, torch.Tensor]:
@@ -133,7 +173,17 @@ def collate(processor: Processor, packs: Sequence[Pack]) -> dict[str, torch.Tens
         "pixel_values": values,
         "image_grid_thw": grids,
         "under": torch.from_numpy(np.concatenate([one.under for one in packs])),
+        **_looks(packs, length),
     }
+
+
+def _looks(packs: Sequence[Pack], length: int) -> dict[str, torch.Tensor]:
+    """look_from [looks, 2]: row and place; look_at [looks, length]: whether it is read from there."""
+    places = [(row, place) for row, one in enumerate(packs) for place in one.look]
+    at = torch.zeros((len(places), length), dtype=torch.bool)
+    for number, (row, place) in enumerate(places):
+        at[number, torch.from_numpy(packs[row].look[place])] = True
+    return {"look_from": torch.tensor(places, dtype=torch.long).reshape(-1, 2), "look_at": at}
 
 
 def attention(branch: torch.Tensor) -> torch.Tensor:

@@ -32,6 +32,7 @@ class SftRecipe:
     rate: highest learning rate; it rises over `warmup` steps and falls as a cosine to a twentieth.
     soften: deviation, in thousandths, over which the target of a coordinate is spread.
     naming: weight of naming what lies under each vision token.
+    looking: weight of attending, in layer `watched`, to what is being read off the picture.
     threads: CPU threads of the trainer. workers: processes that draw ahead. save_every: steps.
     """
 
@@ -46,6 +47,8 @@ class SftRecipe:
     decay: float
     soften: float
     naming: float
+    looking: float
+    watched: int
     clip: float = 1.0
     start: str | None = None
     threads: int = 1

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb
 
 from ergo.backends.processor import Normalisation, Processor
 from ergo.backends.transformers import load_processor
@@ -31,7 +32,7 @@ from ergo.train.packing import IGNORED, attention
 from ergo.train.recipe import SftRecipe
 from ergo.world.questions import CATEGORIES, ask
 from ergo.world.scene import PATTERNS, compose
-from ergo.world.teacher import GRID, say_answer, say_patterns, say_places, say_region, snapped
+from ergo.world.teacher import GRID, say_answer, say_patterns, say_places, say_region, snapped, text_of
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +73,15 @@ def corpus(scenes: int = 200) -> Iterator[str]:
     for seed in range(scenes):
         scene = compose(seed, "train")
         view = _blank(scene.size.width, scene.size.height)
-        yield from ("What is where?", "What is on each?", say_places(scene, view), say_patterns(scene))
+        yield from ("What is where?", "What is on each?", text_of(say_places(scene, view)), text_of(say_patterns(scene)))
         for category in CATEGORIES:
             for mark in scene.landmarks:
                 asked = ask(scene, rng, category, mark)
                 if asked is not None:
                     yield ERGO_TINY.prompts.region.format(question=asked.question)
                     yield with_choices(asked.question, asked.choices)
-                    yield say_region(asked, view, snapped(asked.honest, view))
-                    yield say_answer(asked)
+                    yield text_of(say_region(asked, view, snapped(asked.honest, view)))
+                    yield text_of(say_answer(asked))
     for number in range(0, 1001, GRID):
         yield from [f"[{number}, {number}"] * 200
 
@@ -126,6 +127,7 @@ def _schedule(step: int, warmup: int, total: int) -> float:
 
 def _learn(model: Any, optimiser: Any, batch: dict[str, torch.Tensor], spread: torch.Tensor, judge: Judge, recipe: SftRecipe) -> float:
     """One step; returns the loss (nats per taught token)."""
+    watched = Watched(model.model.language_model.layers[recipe.watched])
     seen = model.model.get_image_features(batch["pixel_values"], batch["image_grid_thw"], return_dict=True)
     hidden = model.model(
         input_ids=batch["input_ids"],
@@ -137,28 +139,67 @@ def _learn(model: Any, optimiser: Any, batch: dict[str, torch.Tensor], spread: t
     logits = model.lm_head(hidden[taught])
     labels = batch["labels"][taught]
     loss = -(spread[labels] * logits.log_softmax(-1)).sum(-1).mean()
-    named = name_what_lies_under(model, torch.cat(seen.pooler_output), batch["under"])
+    pictured = hidden[batch["input_ids"] == model.config.image_token_id]
+    named = name_what_lies_under(model, pictured, batch["under"])
     optimiser.zero_grad()
-    (loss + recipe.naming * named).backward()
+    looked = watched.loss(batch["look_from"], batch["look_at"])
+    (loss + recipe.naming * named + recipe.looking * looked).backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     optimiser.step()
-    judge.see(logits.detach(), labels, batch["group"][taught], float(loss.detach()), float(norm), float(named.detach()))
+    judge.see(logits.detach(), labels, batch["group"][taught], float(loss.detach()), float(norm), float(named.detach()), float(looked.detach()))
     return float(loss.detach())
 
 
-def name_what_lies_under(model: Any, features: torch.Tensor, under: torch.Tensor) -> torch.Tensor:
-    """Loss of reading each vision token [tokens, hidden] as the word for what lies under it.
+def name_what_lies_under(model: Any, hidden: torch.Tensor, under: torch.Tensor) -> torch.Tensor:
+    """Loss of saying, at each vision token [tokens, hidden], the word for what lies under it.
 
-    Words and pictures so share one space from the start, in which "look at what resembles you" finds
-    the red landmark for the word red. Without it the policy sat on its plateau (docs/log.md).
+    Said by the language model's last layer, where it is in nobody's way: said by the vision tower's
+    features themselves, naming drove the position out of them (docs/log.md).
     """
     known = under != IGNORED
     under = under[known]
-    logits = model.lm_head(model.model.language_model.norm(features[known]))
-    losses = torch.nn.functional.cross_entropy(logits, under, reduction="none")
-    ground = under == model.config.pad_token_id
-    weights = torch.where(ground, 0.15, 1.0)
-    return (losses * weights).sum() / weights.sum()
+    losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[known]), under, reduction="none")
+    weights = torch.where(under == model.config.pad_token_id, 0.15, 1.0)
+    mean: torch.Tensor = (losses * weights).sum() / weights.sum()
+    return mean
+
+
+class Watched:
+    """Reads the attention of one layer's first heads in a forward pass, and says where it should be.
+
+    While a place or a pattern is read off the picture, the look must rest on it. Nothing is added to
+    the model: the loss (minus the log of the attention that falls on the evidence) shapes the same
+    query and key weights that the task does, and the task alone found them too late (docs/log.md).
+    """
+
+    HEADS = 2
+
+    def __init__(self, layer: Any) -> None:
+        self._attention = layer.self_attn
+        self._inputs: dict[str, Any] = {}
+        self._hook = self._attention.register_forward_pre_hook(self._keep, with_kwargs=True)
+
+    def _keep(self, _: Any, __: Any, inputs: dict[str, Any]) -> None:
+        self._inputs = inputs
+
+    def loss(self, look_from: torch.Tensor, look_at: torch.Tensor) -> torch.Tensor:
+        """look_from [looks, 2] (row, place), look_at [looks, length]; 0 where there are none."""
+        self._hook.remove()
+        hidden: torch.Tensor = self._inputs["hidden_states"]
+        if not len(look_from):
+            return hidden.new_zeros(())
+        own, width = self._attention, self._attention.head_dim
+        row, place = look_from.T
+        shape = (*hidden.shape[:2], self.HEADS, width)
+        part = self.HEADS * width
+        queries = own.q_norm((hidden @ own.q_proj.weight[:part].T).view(shape)).transpose(1, 2)
+        keys = own.k_norm((hidden @ own.k_proj.weight[:part].T).view(shape)).transpose(1, 2)
+        queries, keys = apply_rotary_pos_emb(queries, keys, *self._inputs["position_embeddings"])
+        scores = torch.einsum("nhd,nhld->nhl", queries[row, :, place], keys[row]) * own.scaling
+        scores = scores + self._inputs["attention_mask"][row, 0, place][:, None]
+        shares = scores.log_softmax(-1).masked_fill(~look_at[:, None], -torch.inf)
+        loss: torch.Tensor = -shares.logsumexp(-1).mean()
+        return loss
 
 
 def number_words(tokenizer: Any) -> dict[int, tuple[bool, int]]:
@@ -198,13 +239,14 @@ class Judge:
         self._sums: dict[str, list[float]] = defaultdict(list)
 
     def see(
-        self, logits: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor, loss: float, norm: float, named: float
+        self, logits: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor, loss: float, norm: float, named: float, looked: float
     ) -> None:
         """logits [taught, vocabulary]; labels and groups [taught]."""
         said, labels, groups = logits.argmax(-1).cpu(), labels.cpu(), groups.cpu()
         self._sums["loss"].append(loss)
         self._sums["gradient_norm"].append(norm)
         self._sums["naming"].append(named)
+        self._sums["looking"].append(looked)
         number = self._value[labels] >= 0
         if number.any():
             off = (self._value[said[number]] - self._value[labels[number]]).abs()

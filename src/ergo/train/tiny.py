@@ -124,10 +124,10 @@ def make_model(config: Qwen3VLConfig, tokenizer: Any, seed: int) -> Qwen3VLForCo
         if name.endswith(("o_proj.weight", "down_proj.weight", "attn.proj.weight", "linear_fc2.weight")) and "merger" not in name:
             scale /= math.sqrt(2 * depth)
         if "embed" in name and "patch_embed" not in name:
-            scale = 0.05 if "pos_embed" not in name else 0.02
+            scale = 0.08 if "pos_embed" not in name else 0.02
+        if "patch_embed" in name:
+            scale *= 0.5  # bright landmarks would drown the positions that are added next
         torch.nn.init.normal_(weight.data, 0.0, scale)
-    for layer in model.model.language_model.layers:  # attention begins as "look at what resembles you"
-        layer.self_attn.k_proj.weight.data.copy_(layer.self_attn.q_proj.weight.data)
     _start_positions(model.model.visual.pos_embed.weight.data)
     _start_numbers(model.model.language_model.embed_tokens.weight.data, tokenizer)
     model.generation_config = GenerationConfig(
@@ -160,7 +160,7 @@ def _start_numbers(table: torch.Tensor, tokenizer: Any) -> None:
     for word, token in tokenizer.get_vocab().items():
         digits = word.lstrip("Ġ")
         if digits.isdecimal() and int(digits) <= 1000 and int(digits) % 20 == 0:
-            table[token, : 2 * count] += 0.05 * waves(torch.tensor([int(digits) / 1000]), count)[0] * math.sqrt(2)
+            table[token, : 2 * count] += 0.08 * waves(torch.tensor([int(digits) / 1000]), count)[0] * math.sqrt(2)
 
 
 def save(folder: Path, model: Any, tokenizer: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ergo.errors import UsageError
 from ergo.image import Picture
-from ergo.sample import write_samples
+from ergo.sample import Sample, write_samples
 from ergo.world.questions import generate
 from ergo.world.scene import Split
 
@@ -18,7 +19,7 @@ def write(out: Path, split: Split, count: int, megapixels: tuple[float, float]) 
         raise UsageError("the world wants at least one sample, and 0.1 <= least <= most <= 64 megapixels")
     (out / "pictures").mkdir(parents=True, exist_ok=True)
 
-    def saved():  # type: ignore[no-untyped-def]
+    def saved() -> Iterator[Sample]:
         for sample in generate(split, count, megapixels=megapixels):
             assert isinstance(sample.image, Picture)
             name = f"pictures/{sample.id}.png"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ergo.image import Picture
 from ergo.sample import Sample
 from ergo.world.scene import LANDMARK, PATTERNS, PLATE, REACH, SPLITS, Landmark, Scene, Split, compose, draw
 
-MARGIN = 34  # added on each side of an honest region, 1/1000 of the picture
+MARGIN = 50  # added on each side of an honest region, 1/1000 of the picture
 CATEGORIES = ("attribute", "vague", "two_hop", "relation", "coarse")
 
 
@@ -26,16 +27,21 @@ class Asked:
     """A question with its truth and with what the teacher would say while looking for it.
 
     marks: the landmarks in the order in which one thinks of them. thought: how it goes on.
+    evidence: what the answer is read from; `region` is the smallest box that holds it.
     """
 
     question: str
     choices: tuple[str, ...]
     answer: str
     category: str
-    region: Box
+    evidence: tuple[Box, ...]
     honest: Box
     marks: tuple[Landmark, ...]
     thought: str
+
+    @property
+    def region(self) -> Box:
+        return reduce(Box.union, self.evidence)
 
 
 def honest_region(scene: Scene, mark: Landmark) -> Box:
@@ -76,7 +82,7 @@ def _attribute(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked 
         choices=_options(rng, mark.pattern, list(PATTERNS), 4),
         answer=mark.pattern,
         category="attribute" if mark.kind.ambiguity == 0 else "vague",
-        region=mark.plate,
+        evidence=(mark.plate,),
         honest=honest_region(scene, mark),
         marks=(mark,),
         thought=f"{mark.kind.target} {mark.kind.rule}",
@@ -95,7 +101,7 @@ def _two_hop(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | 
         choices=_options(rng, mark.pattern, list(PATTERNS), 4),
         answer=mark.pattern,
         category="two_hop",
-        region=mark.plate,
+        evidence=(mark.plate,),
         honest=honest_region(scene, mark),
         marks=(post, mark),
         thought=f"{mark.kind.target} {mark.kind.rule}",
@@ -110,7 +116,7 @@ def _relation(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked |
         if other is not mark
         and other.pattern != mark.pattern
         and max(other.kind.ambiguity, mark.kind.ambiguity) < 2
-        and honest_region(scene, mark).union(honest_region(scene, other)).area <= 0.4 * scene.size.area
+        and honest_region(scene, mark).union(honest_region(scene, other)).area <= 0.2 * scene.size.area
     ]
     if not rivals:
         return None
@@ -131,7 +137,7 @@ def _relation(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked |
         choices=tuple(str(choice) for choice in rng.permutation(choices)),
         answer=side,
         category="relation",
-        region=mark.plate.union(other.plate),
+        evidence=(mark.plate, other.plate),
         honest=honest_region(scene, mark).union(honest_region(scene, other)),
         marks=(first, second),
         thought="both",
@@ -150,7 +156,7 @@ def _coarse(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | N
             choices=_options(rng, answer, ["top left", "top right", "bottom left", "bottom right"], 4),
             answer=answer,
             category="coarse",
-            region=mark.box,
+            evidence=(mark.box,),
             honest=_landmark_region(scene, mark),
             marks=(mark,),
             thought="seen",
@@ -160,7 +166,7 @@ def _coarse(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | N
         choices=_options(rng, mark.ball, [other.colour for other in scene.landmarks if other is not mark], 4),
         answer=mark.ball,
         category="coarse",
-        region=mark.box,
+        evidence=(mark.box,),
         honest=_landmark_region(scene, mark),
         marks=(mark,),
         thought="seen",

@@ -41,7 +41,7 @@ PATTERNS = ("stripes", "bars", "slashes", "checks", "dots", "rings", "waves", "g
 LANDMARK = 54  # half side of a landmark, 1/1000 of the picture
 PLATE = 30  # half side of a plate
 REACH = 98  # distance from a landmark's centre to its plate's centre
-PERIOD = 5.6  # period of the pattern on a plate
+PERIOD = 4.7  # period of the pattern on a plate
 SPACING = 265  # least distance between landmarks
 
 
@@ -280,4 +280,5 @@ def pattern_wave(pattern: str, size: Size, period: float, phase: np.ndarray) -> 
         raise ValueError(f"no pattern is called {pattern!r}")
     wave = wave - wave.mean()
     wave = np.clip(wave / wave.std(), -1.2, 1.2)
-    return (wave - wave.mean()).astype(np.float32)
+    centred: np.ndarray = (wave - wave.mean()).astype(np.float32)
+    return centred

@@ -1,0 +1,1 @@
+"""Three questions about three bundled pictures, for `make demo`."""
