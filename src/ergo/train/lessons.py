@@ -19,6 +19,9 @@ from ergo.world.questions import CATEGORIES, Asked, ask
 from ergo.world.scene import PLATE, Scene, compose, draw
 from ergo.world.teacher import Reply, say_answer, say_patterns, say_places, say_region, snapped
 
+SMALL = (0.075, 0.085)
+"""Megapixels of the scenes that teach places only: drawn in a tenth of the time, alike in the coarse view."""
+
 GROUPS = ("region", "look2", "crop", "coarse", "direct", "full")
 
 
@@ -62,17 +65,20 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([5, self.seed, step])
         stage = next(stage for stage in self.stages if step < stage.until)
-        shares = np.array([mix.share for mix in stage.mixes])
-        mix = stage.mixes[int(rng.choice(len(shares), p=shares / shares.sum()))]
+        mix = _chosen(rng, stage.mixes)
         packs = []
         for _ in range(mix.pictures):
-            scene = compose(int(rng.integers(1 << 40)), "train")
+            seed = int(rng.integers(1 << 40))
+            scene = compose(seed, "train", SMALL, (1, 6)) if mix.kind == "places" else compose(seed, "train")
             for conversations in self._about(rng, scene, draw(scene), mix):
                 packs.append(pack(self.processor, conversations, GROUPS, lambda view: self._under(view, scene)))
         return collate(self.processor, packs)
 
     def _about(self, rng: np.random.Generator, scene: Scene, picture: Picture, mix: Mix) -> list[list[Conversation]]:
         """Packs about one picture."""
+        if mix.kind == "places":
+            view = View.of(picture, TokenBudget(self.budget, patch=self.processor.patch))
+            return [[self._told(view, "What is where?", say_places(scene, view), "region")]]
         if mix.kind == "crop":
             return self._crops(rng, scene, picture, mix.questions)
         if mix.kind == "looks":
@@ -151,6 +157,13 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
                 looks.append(Exchange((second,), say_answer(asked)))
             conversations.append(Conversation(tuple(looks), "look2" if number % 4 == 0 else "region"))
         return conversations
+
+
+def _chosen(rng: np.random.Generator, mixes: tuple[Mix, ...]) -> Mix:
+    if len(mixes) == 1:
+        return mixes[0]
+    shares = np.array([mix.share for mix in mixes])
+    return mixes[int(rng.choice(len(shares), p=shares / shares.sum()))]
 
 
 def shaken(rng: np.random.Generator, box: Box, scene: Scene) -> Box:
