@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is going on")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     _ask_arguments(verbs.add_parser("ask", help="answer a question about one picture"))
+    _eval_arguments(verbs.add_parser("eval", help="measure a model on a benchmark"))
+    _report_arguments(verbs.add_parser("report", help="report or compare runs of eval"))
+    _bench_arguments(verbs.add_parser("bench", help="time direct and two-look flows against the floor"))
     _world_arguments(verbs.add_parser("world", help="draw scenes with known truth, as a data set"))
     _train_arguments(verbs.add_parser("train", help="train a policy by a recipe"))
     return parser
@@ -178,6 +181,57 @@ def _told(trace: Any, picture: Any, saved: Path | None) -> str:
 
 def _aside(shown: bool, text: object) -> str:
     return f"  ({text})" if shown else ""
+
+
+# ── eval, report, bench ────────────────────────────────────────────────────────────────────────
+
+
+def _eval_arguments(parser: argparse.ArgumentParser) -> None:
+    from ergo.evals.command import add_eval_arguments
+
+    add_eval_arguments(parser)
+    add_model_arguments(parser)
+    parser.set_defaults(run=_eval)
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from ergo.evals.command import run_eval
+
+    return _print_lines(run_eval(args, model_from(args, batch=args.window)))
+
+
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    from ergo.evals.command import add_report_arguments
+
+    add_report_arguments(parser)
+    parser.set_defaults(run=_report)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from ergo.evals.command import run_report
+
+    return _print_lines(run_report(args))
+
+
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    from ergo.evals.bench_command import add_bench_arguments
+
+    add_bench_arguments(parser)
+    add_model_arguments(parser)
+    parser.set_defaults(run=_bench)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from ergo.evals.bench_command import run_bench
+
+    logging.getLogger("ergo").setLevel(logging.INFO)
+    return _print_lines(run_bench(args, model_from(args)))
+
+
+def _print_lines(lines: Iterable[str]) -> int:
+    for line in lines:
+        print(line, flush=True)
+    return 0
 
 
 # ── world ──────────────────────────────────────────────────────────────────────────────────────

@@ -198,7 +198,7 @@ def with_choices(question: str, choices: tuple[str, ...]) -> str:
 
 QWEN2_5_VL = Dialect("qwen2_5_vl", PUBLISHED, "pixels", 28, 640)
 QWEN3_VL = Dialect("qwen3_vl", PUBLISHED, "thousandths", 32, 640)
-ERGO_TINY = Dialect("ergo_tiny", TERSE, "thousandths", 28, 64)
+ERGO_TINY = Dialect("ergo_tiny", TERSE, "thousandths", 28, 100)
 DIALECTS = {dialect.name: dialect for dialect in (QWEN2_5_VL, QWEN3_VL, ERGO_TINY)}
 
 

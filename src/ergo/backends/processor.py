@@ -147,7 +147,7 @@ class Processor:
         return (ids == self.image_id).int()
 
 
-def rope_positions(ids: Sequence[int], views: Sequence[View], image_id: int) -> np.ndarray:
+def rope_positions(ids: Sequence[int] | np.ndarray, views: Sequence[View], image_id: int) -> np.ndarray:
     """Temporal, row and column position of every token, [3, length]; equal to transformers' get_rope_index."""
     columns: list[np.ndarray] = []
     position, place, remaining = 0, 0, iter(views)
