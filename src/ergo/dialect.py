@@ -64,21 +64,18 @@ class Region:
     """A region as read from a reply. box: SOURCE pixels, None where it could not be read.
 
     reading: how it was read; the names starting with `repaired_` were mended, in the order
-    tag, float, order, frame (the last that applied is named).
+    tag, float, order, frame (the last that applied is named). repaired_tag: a tag was missing or
+    held more than the four numbers in their brackets.
     """
 
     box: Box | None
     reading: RegionReading
 
 
-_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?"
-_FOUR = re.compile(r"\s*[,;\s]\s*".join([rf"({_NUMBER})"] * 4))
-_ZOOM = re.compile(r"<zoom>(.*?)</zoom>", re.DOTALL)
-_ZOOM_OPEN = re.compile(r"<zoom>(.*)\Z", re.DOTALL)
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _BRACKETS = re.compile(r"[\[\(]([^\[\]\(\)]*)[\]\)]")
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_ANSWER_OPEN = re.compile(r"<answer>(.*)\Z", re.DOTALL)
-_THINK = re.compile(r"<think>(.*?)(?:</?think>|<zoom>|<answer>|\Z)", re.DOTALL)
+_THINK = re.compile(r"<think>(.*?)(?:</?think>|(?=<zoom>|<answer>)|\Z)", re.DOTALL)
+# None of these, and no search below, takes more than a time proportional to the reply.
 
 
 @dataclass(frozen=True)
@@ -130,17 +127,14 @@ class Dialect:
         Plain slips are mended and named: a missing tag or closing tag, floats, reversed corners, a
         box partly outside. What has no plain meaning gives None and its name.
         """
-        body, tagged = _zoom_body(reply)
-        if body is None:
-            return Region(None, "none_given")
-        found = _FOUR.search(body)
-        if found is None:
-            return Region(None, "not_numbers")
-        numbers = [float(number) for number in found.groups()]
+        written = _written_region(reply)
+        if isinstance(written, str):
+            return Region(None, written)
+        numbers = tuple(float(number) for number in written.numbers)
         if not all(math.isfinite(number) for number in numbers):
             return Region(None, "not_numbers")
-        reading: RegionReading = "exact" if tagged else "repaired_tag"
-        if any(not number.lstrip("-+").isdigit() for number in found.groups()):
+        reading: RegionReading = "exact" if written.well_formed else "repaired_tag"
+        if any(not number.lstrip("-+").isdigit() for number in written.numbers):
             reading = "repaired_float"
         x1, y1, x2, y2 = numbers
         if x2 < x1 or y2 < y1:
@@ -160,14 +154,12 @@ class Dialect:
 
     def read_answer(self, reply: str) -> tuple[str, AnswerReading]:
         """The text of the last <answer>; without tags the whole reply after its thinking."""
-        closed = _ANSWER.findall(reply)
-        if closed:
-            text = str(closed[-1]).strip()
-            return (text, "exact") if text else ("", "empty")
-        opened = _ANSWER_OPEN.search(reply)
-        if opened and opened.group(1).strip():
-            return opened.group(1).strip(), "repaired_tag"
-        rest = _THINK.sub("", reply, count=1).strip() if "<think>" in reply else reply.strip()
+        before, closing, _ = reply.rpartition("</answer>")
+        _, opening, text = (before if closing else reply).rpartition("<answer>")
+        if opening:
+            text = text.strip()
+            return (text, "exact" if closing else "repaired_tag") if text else ("", "empty")
+        rest = _THINK.sub("", text, count=1).strip()  # `text` ends before a closing tag without its opening
         return (rest, "no_tag") if rest else ("", "empty")
 
     def read_thought(self, reply: str) -> str:
@@ -176,16 +168,40 @@ class Dialect:
         return found.group(1).strip() if found else ""
 
 
-def _zoom_body(reply: str) -> tuple[str | None, bool]:
-    """What stands where the coordinates should, and whether it was properly tagged."""
-    closed = _ZOOM.search(reply)
-    if closed:
-        return closed.group(1), True
-    opened = _ZOOM_OPEN.search(reply)
-    if opened:
-        return opened.group(1), False
-    lists = [body for body in _BRACKETS.findall(reply) if _FOUR.search(body)]
-    return (lists[-1], False) if lists else (None, False)
+@dataclass(frozen=True)
+class _Written:
+    """Four numbers as they stand in a reply. well_formed: they are all that a closed <zoom> holds."""
+
+    numbers: tuple[str, ...]
+    well_formed: bool
+
+
+def _written_region(reply: str) -> _Written | RegionReading:
+    """The first <zoom>, closed or not; without one, the last list of four numbers; or why there is none."""
+    _, opening, after = reply.partition("<zoom>")
+    if not opening:
+        lists = [numbers for body in _BRACKETS.findall(reply) if (numbers := _four(body))]
+        return _Written(lists[-1], False) if lists else "none_given"
+    body, closing, _ = after.partition("</zoom>")
+    lists = [numbers for inner in _BRACKETS.findall(body) if (numbers := _four(inner))]
+    if lists:
+        whole = body.strip()
+        alone = whole.startswith("[") and whole.endswith("]") and _four(whole[1:-1]) is not None
+        return _Written(lists[0], bool(closing) and alone)
+    bare = _four(body) if closing else None  # unclosed, the last number may be half a number
+    return _Written(bare, False) if bare else "not_numbers"
+
+
+def _four(text: str) -> tuple[str, ...] | None:
+    """`text` as four numbers with commas, semicolons or white space between them; None if it is anything else."""
+    found = list(_NUMBER.finditer(text))
+    if len(found) != 4:
+        return None
+    ends = [0, *(number.end() for number in found)]
+    starts = [*(number.start() for number in found), len(text)]
+    before, *between, after = (text[end:start] for end, start in zip(ends, starts, strict=True))
+    apart = all(gap and gap.strip() in ("", ",", ";") for gap in between)
+    return tuple(number.group() for number in found) if apart and not before.strip() and not after.strip() else None
 
 
 def with_choices(question: str, choices: tuple[str, ...]) -> str:
@@ -203,6 +219,7 @@ DIALECTS = {dialect.name: dialect for dialect in (QWEN2_5_VL, QWEN3_VL, ERGO_TIN
 
 
 def dialect_named(name: str) -> Dialect:
+    """The dialect of this name, as flags and checkpoints write it."""
     if name not in DIALECTS:
         raise UsageError(f"no dialect is called {name!r}; there are {', '.join(DIALECTS)}")
     return DIALECTS[name]
