@@ -7,15 +7,16 @@ flow, which backend, and what to do with the Trace.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Protocol
 
 from ergo.chat import Completion, Request, Sampling, Seconds, Usage
 from ergo.dialect import Dialect, RegionReading
-from ergo.errors import BackendError, PictureError
+from ergo.errors import BackendError, PictureError, UsageError
 from ergo.geometry import Box, TokenBudget
 from ergo.image import Picture, View
 
@@ -38,7 +39,7 @@ class Looking:
     dialect: Dialect
     coarse: TokenBudget
     close: TokenBudget
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,11 @@ Job = tuple[object, FlowMaker]
 def run(jobs: Iterable[Job], backend: Backend, window: int = 1) -> Iterator[Trace]:
     """Drive flows to their end, `window` at a time; Traces come as they finish.
 
-    A flow starts (and decodes its picture) only when there is room for it, so at most `window`
-    pictures are in memory, however long `jobs` is.
+    A flow starts (and decodes its picture) only when there is room for it: no more than `window`
+    pictures are held here, however long `jobs` is. A Trace holds its own for as long as it is kept.
     """
+    if window < 1:
+        raise UsageError(f"at least one flow must be under way at a time, not {window}")
     return _run_threads(jobs, backend, window) if backend.parallel else _run_batches(jobs, backend, window)
 
 
@@ -171,9 +174,9 @@ def _run_threads(jobs: Iterable[Job], backend: Backend, window: int) -> Iterator
         try:
             while busy:
                 done, busy = wait(busy, return_when=FIRST_COMPLETED)
-                busy |= {pool.submit(drive, job, backend) for job in islice(waiting, len(done))}
-                for future in done:
-                    yield future.result()
+                while done:  # a finished flow keeps its picture until it is handed over
+                    yield done.pop().result()
+                    busy |= {pool.submit(drive, job, backend) for job in islice(waiting, 1)}
         finally:
             for future in busy:
                 future.cancel()
@@ -191,24 +194,25 @@ def drive(job: Job, backend: Backend) -> Trace:
 def _run_batches(jobs: Iterable[Job], backend: Backend, window: int) -> Iterator[Trace]:
     """All flows in flight ask together."""
     waiting = iter(jobs)
-    running: list[_Running] = []
+    running: deque[_Running] = deque()
+    ended: deque[Trace] = deque()
     while True:
+        while ended:  # handed over before others start: each keeps its picture
+            yield ended.popleft()
         for job in islice(waiting, window - len(running)):
-            opened = _open(job)
-            if isinstance(opened, Trace):
-                yield opened
-            else:
-                running.append(opened)
-        if not running:
-            following = next(waiting, None)
-            if following is None:
-                return
-            waiting = chain([following], waiting)
-            continue
-        results = backend.complete([one.request for one in running])
-        moved = [_advance(one, result) for one, result in zip(running, results, strict=True)]
-        running = [one for one in moved if isinstance(one, _Running)]
-        yield from (one for one in moved if isinstance(one, Trace))
+            _sort_in(_open(job), running, ended)
+        if not running and not ended:
+            return
+        results = deque(backend.complete([one.request for one in running]) if running else ())
+        for _ in range(len(running)):
+            _sort_in(_advance(running.popleft(), results.popleft()), running, ended)
+
+
+def _sort_in(one: _Running | Trace, running: deque[_Running], ended: deque[Trace]) -> None:
+    if isinstance(one, Trace):
+        ended.append(one)
+    else:
+        running.append(one)
 
 
 @dataclass

@@ -379,7 +379,8 @@ def _with_adapter(model: Any, adapter: str) -> Any:
 def _end_ids(model: Any, processor: Processor) -> set[int]:
     stated = getattr(model.generation_config, "eos_token_id", None)
     stated = stated if isinstance(stated, list) else [stated]
-    return {processor.end_id, *(token for token in stated if token is not None)}
+    known = range(model.get_input_embeddings().num_embeddings)  # shrunk checkpoints name ends they do not have
+    return {processor.end_id, *(token for token in stated if token in known)}
 
 
 def _ids(processor: Processor, *tokens: str) -> list[int]:
