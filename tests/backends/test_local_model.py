@@ -77,7 +77,7 @@ def test_the_second_look_with_kept_keys_equals_a_full_recompute(family: str, win
         assert one.turns[1].usage.cached_tokens
         assert not other.turns[1].usage.cached_tokens
         assert one.answer is not None
-        assert one.answer.region is not None  # forced from noise
+        assert one.answer.region_reading not in ("none_given", "not_numbers")  # well-formed, though from noise
         for mine, theirs in zip(one.completions, other.completions, strict=True):
             assert mine.token_ids == theirs.token_ids
             assert mine.logprobs is not None
@@ -99,6 +99,7 @@ def test_logprobs_are_those_of_plain_transformers(family: str) -> None:
                 input_ids=ids, attention_mask=torch.ones_like(ids), mm_token_type_ids=PROCESSOR.kinds(ids),
                 pixel_values=values, image_grid_thw=grids,
             ).logits[0]  # fmt: skip
+        logits = torch.tensor(logits.tolist())
         logits[:, backend._never] = -torch.inf
         said = torch.tensor(second.token_ids)
         expected = logits[len(whole.ids) - 1 : -1].log_softmax(-1).gather(1, said[:, None])[:, 0]

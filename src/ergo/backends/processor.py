@@ -78,8 +78,10 @@ class Processor:
         ids = list(before)
         if ids[-1] != self.end_id:
             ids.append(self.end_id)
-        old = self._render(chat[:-1], reply=False)
-        tail = self._render(chat, reply=True)[len(old) :]
+        # templates of thinking models shorten old replies, and then the two renderings would not align
+        unsaid = tuple(Message("assistant", ("",)) if message.role == "assistant" else message for message in chat)
+        old = self._render(unsaid[:-1], reply=False)
+        tail = self._render(unsaid, reply=True)[len(old) :]
         newline = "\n" if old.endswith("\n") else ""
         views = chat[-1].views
         return Prepared((*ids, *self._tokenize(newline + tail, views)), (*seen, *views))

@@ -6,6 +6,7 @@ Batch n depends on the recipe and n alone, so a resumed run sees what the undist
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             seed = int(rng.integers(1 << 40))
             scene = compose(seed, "train", SMALL, (1, 6)) if mix.kind == "places" else compose(seed, "train")
             for conversations in self._about(rng, scene, draw(scene), mix):
-                packs.append(pack(self.processor, conversations, GROUPS, lambda view: self._under(view, scene)))
+                packs.append(pack(self.processor, conversations, GROUPS, partial(self._under, scene=scene)))
         return collate(self.processor, packs)
 
     def _about(self, rng: np.random.Generator, scene: Scene, picture: Picture, mix: Mix) -> list[list[Conversation]]:

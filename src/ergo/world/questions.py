@@ -209,6 +209,7 @@ def generate(
 
 
 def to_sample(scene: Scene, asked: Asked, picture: Picture) -> Sample:
+    """A question about a scene as a row of a data set."""
     return Sample(
         id=f"world-{scene.split}-{scene.seed}",
         image=picture,
