@@ -163,8 +163,12 @@ def test_pixels_and_sizes_are_those_of_transformers(family: str, size: Size) -> 
     limits = {"shortest_edge": 4 * patch * patch, "longest_edge": 64 * patch * patch}
     reference = Qwen2VLImageProcessorPil(image_mean=MEAN, image_std=STD, patch_size=side, size=limits)
     picture = noise(size.width, size.height)
-    expected = reference(images=[picture.pixels], return_tensors="pt")
-    values, grids = mine.pixels([View.of(picture, TokenBudget(64, patch=patch))])
+    view = View.of(picture, TokenBudget(64, patch=patch))
+    assert reference(images=[picture.pixels])["image_grid_thw"].tolist() == [
+        [1, view.size.height // side, view.size.width // side]
+    ]
+    expected = reference(images=[view.pixels], return_tensors="pt")  # resizing itself is image.py's affair
+    values, grids = mine.pixels([view])
     assert torch.equal(grids, expected["image_grid_thw"])
     assert values.dtype == torch.float32
     assert torch.allclose(values, expected["pixel_values"], rtol=0, atol=1e-6)
@@ -174,16 +178,15 @@ def test_pixels_and_sizes_are_those_of_transformers(family: str, size: Size) -> 
 def test_pixels_and_sizes_with_the_real_settings() -> None:
     settings = json.loads((REAL / "preprocessor_config.json").read_text())
     limits = {"shortest_edge": 3136, "longest_edge": 640 * 784}
-    reference = Qwen2VLImageProcessorPil.from_pretrained(REAL, size=limits)
+    reference = Qwen2VLImageProcessorPil.from_pretrained(REAL)
     norm = Normalisation(tuple(settings["image_mean"]), tuple(settings["image_std"]))
     mine = Processor(
         real_tokenizer(), settings["patch_size"], settings["merge_size"], settings["temporal_patch_size"], norm
     )
     assert mine.patch == 28
     for width, height in ((3840, 2160), (2250, 1500), (333, 1999)):
-        picture = noise(width, height)
-        view = View.of(picture, TokenBudget(640))
-        expected = reference(images=[picture.pixels], return_tensors="pt")
+        view = View.of(noise(width, height), TokenBudget(640))
+        expected = reference(images=[view.pixels], size=limits, return_tensors="pt")
         values, grids = mine.pixels([view])
         assert torch.equal(grids, expected["image_grid_thw"])
         assert int(expected["image_grid_thw"].prod()) // 4 == view.tokens

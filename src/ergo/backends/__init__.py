@@ -56,7 +56,14 @@ def _open_local(name: str, dialect: str | None, settings: dict[str, Any]) -> Ope
         from ergo.backends.transformers import TransformersBackend
     except ImportError as error:
         raise MissingExtra(f"running {name} in this process", "local") from error
-    backend = TransformersBackend.open(name, **settings)
+    try:
+        backend = TransformersBackend.open(name, **settings)
+    except (OSError, ValueError) as error:  # transformers' own: no such name, no weights, a kind it does not know
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UsageError(
+            f"{name} cannot be loaded ({reason.strip()}): "
+            "a checkpoint's folder holds config.json, weights and a tokenizer; a Hub name needs the network once"
+        ) from error
     spoken = dialect_named(dialect) if dialect else backend.dialect
     return Opened(backend, spoken, backend.processor.patch, name)
 

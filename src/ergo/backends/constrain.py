@@ -8,29 +8,31 @@ from typing import Any
 import torch
 
 _FORM = "<zoom>[#, #, #, #]</zoom>"
+RESERVE = len("<zoom>[12345, 12345, 12345, 12345]</zoom>") + 1
+"""Tokens that the longest region and the end may take, one for each character."""
+
 _ALPHABET = set("<>zoom/[], 0123456789")
 
 
 class RegionForcer:
-    """Restricts one reply, token by token. Works with any tokenizer.
+    """Restricts replies, token by token. Works with any tokenizer; made once, for it reads the vocabulary.
 
     The model thinks freely until it opens <zoom> itself, wants to end, or has no more room than the
-    form needs; from there only tokens that keep the form possible remain.
-
-    reserve: tokens kept for the form.
+    form needs; from there only tokens that keep the form possible remain. A model that writes the
+    form itself is not touched.
     """
 
-    def __init__(self, tokenizer: Any, reserve: int = 40) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._reserve = reserve
         self._pieces = _pieces(tokenizer)
 
     def restrict(self, scores: torch.Tensor, ids: list[int], left: int, ends: set[int]) -> None:
         """scores [vocabulary], changed in place. ids: sampled so far. left: tokens that may still come."""
         text = str(self._tokenizer.decode(ids))
-        written = _begun(text)
-        if "<zoom>" not in text and left > self._reserve and int(scores.argmax()) not in ends:
+        if "<zoom>" not in text and left > RESERVE and int(scores.argmax()) not in ends:
+            scores[list(ends)] = -torch.inf  # a sampled reply must not end by chance before its region
             return
+        written = _begun(text)
         if written.endswith("</zoom>"):
             allowed = sorted(ends)
         else:

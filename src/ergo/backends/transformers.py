@@ -13,7 +13,8 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class _Row:
     ids: list[int]
     logprobs: list[float]
     forcer: RegionForcer | None = None
+    dice: torch.Generator | None = None
     stopped: bool = False
 
     @property
@@ -110,6 +112,7 @@ class TransformersBackend:
 
         device: cuda if there is one. dtype: as stored on a GPU, float32 on a CPU.
         """
+        _check_folder(name)
         adapter, name = _adapter_of(name, adapter)
         config = AutoConfig.from_pretrained(name)
         if config.model_type not in FAMILIES:
@@ -130,7 +133,7 @@ class TransformersBackend:
         groups: dict[tuple[bool, Sampling], list[int]] = defaultdict(list)
         for place, request in enumerate(requests):
             continues = self.reuse and request.previous is not None and isinstance(request.previous.state, Past)
-            groups[continues, request.sampling].append(place)
+            groups[continues, replace(request.sampling, seed=None)].append(place)
         for places in groups.values():
             for start in range(0, len(places), self.batch):
                 chosen = places[start : start + self.batch]
@@ -180,7 +183,19 @@ class TransformersBackend:
             past = None
             prepared = self._from_start(request)
         forced = self.force_region and request.expect == "region"
-        return _Row(request, prepared, past, [], [], RegionForcer(self.processor.tokenizer) if forced else None)
+        return _Row(request, prepared, past, [], [], self._forcer if forced else None, self._dice(request.sampling))
+
+    @cached_property
+    def _forcer(self) -> RegionForcer:
+        return RegionForcer(self.processor.tokenizer)
+
+    def _dice(self, sampling: Sampling) -> torch.Generator | None:
+        """Each row has its own, so that a seed gives the same reply whatever else is in the batch."""
+        if sampling.temperature <= 0:
+            return None
+        dice = torch.Generator(self.model.device)
+        dice.manual_seed(sampling.seed) if sampling.seed is not None else dice.seed()
+        return dice
 
     def _from_start(self, request: Request) -> Prepared:
         """The whole conversation, what was sampled before kept as the ids it was sampled as."""
@@ -237,12 +252,8 @@ class TransformersBackend:
     ) -> torch.Tensor:
         """Sample until every row has ended; returns the cache's mask. Ended rows feed masked padding."""
         sampling = rows[0].request.sampling
-        generator = None
-        if sampling.temperature > 0:
-            generator = torch.Generator(self.model.device)
-            generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
         for step in range(sampling.max_tokens):
-            chosen = self._choose(rows, logits, sampling, generator)
+            chosen = self._choose(rows, logits, sampling)
             if all(row.stopped for row in rows) or step == sampling.max_tokens - 1:
                 break
             going = torch.tensor([not row.stopped for row in rows], device=mask.device)
@@ -258,16 +269,14 @@ class TransformersBackend:
             following = following + 1
         return mask
 
-    def _choose(
-        self, rows: list[_Row], logits: torch.Tensor, sampling: Sampling, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _choose(self, rows: list[_Row], logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         """One token per row [rows], written into the rows that are not stopped."""
         scores = logits.float()
         scores[:, self._never] = -torch.inf
         for number, row in enumerate(rows):
             if row.forcer and not row.stopped:
                 row.forcer.restrict(scores[number], row.ids, sampling.max_tokens - len(row.ids), self._ends)
-        chosen = sample(scores, sampling, generator)
+        chosen = sample(scores, sampling, [row.dice for row in rows])
         logprobs = (scores / (sampling.temperature or 1.0)).log_softmax(-1).gather(1, chosen[:, None])[:, 0]
         for number, row in enumerate(rows):
             if row.stopped:
@@ -303,8 +312,8 @@ class TransformersBackend:
         return Completion(text, usage, seconds, finish, tuple(row.ids), tuple(row.logprobs), past)  # type: ignore[arg-type]
 
 
-def sample(scores: torch.Tensor, sampling: Sampling, generator: torch.Generator | None) -> torch.Tensor:
-    """scores [rows, vocabulary] -> ids [rows]; greedy at temperature 0, else nucleus sampling."""
+def sample(scores: torch.Tensor, sampling: Sampling, dice: Sequence[torch.Generator | None]) -> torch.Tensor:
+    """scores [rows, vocabulary] -> ids [rows]; greedy at temperature 0, else nucleus sampling. dice: one a row."""
     if sampling.temperature <= 0:
         return scores.argmax(-1)
     probabilities = (scores / sampling.temperature).softmax(-1)
@@ -312,7 +321,8 @@ def sample(scores: torch.Tensor, sampling: Sampling, generator: torch.Generator 
         ordered, places = probabilities.sort(-1, descending=True)
         ordered[ordered.cumsum(-1) - ordered > sampling.top_p] = 0
         probabilities = torch.zeros_like(probabilities).scatter(-1, places, ordered)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    drawn = [torch.multinomial(row, 1, generator=own) for row, own in zip(probabilities, dice, strict=True)]
+    return torch.cat(drawn)
 
 
 def _joined(pasts: list[KeyValues | None], length: int, model: Any) -> DynamicCache:
@@ -358,6 +368,12 @@ def load_processor(name: str) -> Processor:
         settings.temporal_patch_size,
         Normalisation(tuple(settings.image_mean), tuple(settings.image_std)),
     )
+
+
+def _check_folder(name: str) -> None:
+    """A folder that is not there would be looked for on the Hub, and the message would speak of that."""
+    if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise UsageError(f"there is no folder {name}: give a checkpoint's folder or its name on the Hub (owner/model)")
 
 
 def _adapter_of(name: str, adapter: str | None) -> tuple[str | None, str]:
