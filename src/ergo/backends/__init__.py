@@ -53,12 +53,15 @@ def open_backend(spec: str, dialect: str | None = None, **settings: Any) -> Open
 
 def _open_local(name: str, dialect: str | None, settings: dict[str, Any]) -> Opened:
     try:
+        from safetensors import SafetensorError
+
         from ergo.backends.transformers import TransformersBackend
     except ImportError as error:
         raise MissingExtra(f"running {name} in this process", "local") from error
     try:
         backend = TransformersBackend.open(name, **settings)
-    except (OSError, ValueError) as error:  # transformers' own: no such name, no weights, a kind it does not know
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        # no such name, no or broken weights, a kind that transformers does not know, weights of other shapes
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UsageError(
             f"{name} cannot be loaded ({reason.strip()}): "

@@ -1,0 +1,341 @@
+"""A model in this process: kept keys change nothing but the time, and nothing differs from plain transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_models import FAMILY_NAMES, TOKEN, TOKENIZER, make_backend, save
+
+from ergo.backends import open_backend
+from ergo.backends.transformers import TransformersBackend, sample
+from ergo.chat import Chat, Completion, Message, Request, Sampling
+from ergo.dialect import ERGO_TINY, QWEN2_5_VL, QWEN3_VL, TERSE, Dialect
+from ergo.errors import UsageError
+from ergo.geometry import Box, TokenBudget
+from ergo.image import Picture, View
+from ergo.pipeline import Looking, Question, coarse_to_fine, run
+
+SHORT = Sampling(max_tokens=12)
+
+
+@pytest.fixture(params=FAMILY_NAMES, scope="module")
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def backend(family: str) -> TransformersBackend:
+    return make_backend(family)
+
+
+def picture(seed: int) -> Picture:
+    values = np.random.default_rng(seed).integers(0, 256, (9, 12 + seed, 3), dtype=np.uint8)
+    return Picture(Image.fromarray(values).resize((600 + 50 * seed, 450)))
+
+
+def asks(backend: TransformersBackend, seed: int, sampling: Sampling = SHORT) -> Request:
+    """A first look, different for each seed in picture, sizes and words."""
+    dialect = Dialect("t", TERSE, "pixels", backend.processor.patch, 20)
+    view = View.of(picture(seed), TokenBudget(12 + 4 * seed, patch=backend.processor.patch))
+    return Request(dialect.ask_region(view, "what is it? " * (seed + 1)), sampling)
+
+
+def goes_on(backend: TransformersBackend, first: Request, reply: Completion, seed: int = 0) -> Request:
+    """The second look after it."""
+    close = View.of(
+        first.views[0].picture, TokenBudget(10 + 3 * seed, patch=backend.processor.patch), Box(40, 30, 300, 200)
+    )
+    added = (Message("assistant", (reply.text,)), Message("user", (close, "closer " * (seed + 1))))
+    return Request(first.chat + added, first.sampling, previous=reply)
+
+
+def answered(backend: TransformersBackend, *requests: Request) -> list[Completion]:
+    replies = backend.complete(requests)
+    assert all(isinstance(reply, Completion) for reply in replies)
+    return replies  # type: ignore[return-value]
+
+
+def plain_logits(backend: TransformersBackend, ids: Sequence[int], views: Sequence[View]) -> torch.Tensor:
+    """transformers' own forward of the whole conversation, [length, vocabulary]."""
+    tensor = torch.tensor([list(ids)])
+    pixels = (
+        dict(zip(("pixel_values", "image_grid_thw"), backend.processor.pixels(views), strict=True)) if views else {}
+    )
+    kinds = backend.processor.kinds(tensor)
+    with torch.inference_mode():
+        out = backend.model(input_ids=tensor, attention_mask=torch.ones_like(tensor), mm_token_type_ids=kinds, **pixels)
+    logits: torch.Tensor = out.logits[0].clone()
+    logits[:, backend._never] = -torch.inf
+    return logits
+
+
+def assert_plain(backend: TransformersBackend, reply: Completion) -> None:
+    """The reply's tokens and their log-probabilities are those of one plain forward over all ids."""
+    past: Any = reply.state
+    said = reply.token_ids
+    assert said is not None
+    assert past.ids[-len(said) :] == said
+    logits = plain_logits(backend, past.ids, past.prepared.views)[-len(said) - 1 : -1]
+    assert logits.argmax(-1).tolist() == list(said)
+    expected = logits.log_softmax(-1).gather(1, torch.tensor(said)[:, None])[:, 0]
+    assert reply.logprobs == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+# ── the cache ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_both_looks_alone_equal_a_plain_forward(backend: TransformersBackend) -> None:
+    first = asks(backend, 0)
+    [one] = answered(backend, first)
+    [two] = answered(backend, goes_on(backend, first, one))
+    assert_plain(backend, one)
+    assert_plain(backend, two)
+    assert one.usage.cached_tokens == 0
+    assert two.usage.cached_tokens == (one.usage.prompt_tokens or 0) + len(one.token_ids or ()) - 1
+
+
+def test_both_looks_in_a_batch_equal_a_plain_forward(backend: TransformersBackend) -> None:
+    first = [asks(backend, seed) for seed in range(3)]
+    ones = answered(backend, *first)
+    second = [
+        goes_on(backend, request, reply, seed) for seed, (request, reply) in enumerate(zip(first, ones, strict=True))
+    ]
+    for reply in (*ones, *answered(backend, *second)):
+        assert_plain(backend, reply)
+
+
+def test_first_and_second_looks_and_text_together(backend: TransformersBackend) -> None:
+    first = asks(backend, 1)
+    [one] = answered(backend, first)
+    text = Request((Message("user", ("and without a picture?",)),), SHORT)
+    mixed = answered(backend, asks(backend, 0), goes_on(backend, first, one), text, asks(backend, 2))
+    for reply in mixed:
+        assert_plain(backend, reply)
+    assert [reply.usage.cached_tokens or 0 for reply in mixed].count(0) == 3
+    assert mixed[2].usage.vision_tokens == 0
+
+
+def test_an_earlier_conversation_goes_on_after_another_was_held(backend: TransformersBackend) -> None:
+    """transformers keeps position state on the model between calls; nothing here may depend on it."""
+    first, other = asks(backend, 0), asks(backend, 2)
+    [one] = answered(backend, first)
+    answered(backend, other)
+    follow_up = Request(
+        (*first.chat, Message("assistant", (one.text,)), Message("user", ("why?",))), SHORT, previous=one
+    )
+    [two] = answered(backend, follow_up)
+    assert_plain(backend, two)
+
+
+def test_one_first_look_may_be_gone_on_from_more_than_once(backend: TransformersBackend) -> None:
+    first = asks(backend, 0)
+    [one] = answered(backend, first)
+    branches = answered(backend, *(goes_on(backend, first, one, seed) for seed in range(3)))
+    for reply in branches:
+        assert_plain(backend, reply)
+    again = answered(backend, goes_on(backend, first, one, 0))[0]
+    assert again.token_ids == branches[0].token_ids
+
+
+def test_three_looks_in_one_conversation(backend: TransformersBackend) -> None:
+    first = asks(backend, 0)
+    [one] = answered(backend, first)
+    second = goes_on(backend, first, one)
+    [two] = answered(backend, second)
+    [three] = answered(backend, goes_on(backend, second, two, 1))
+    assert_plain(backend, three)
+    assert len(three.state.prepared.views) == 3  # type: ignore[attr-defined]
+
+
+def test_without_reuse_the_same_is_said_from_the_same_ids(family: str, backend: TransformersBackend) -> None:
+    anew = make_backend(family, reuse=False)
+    looking = Looking(
+        Dialect("t", TERSE, "pixels", backend.processor.patch, 20),
+        *[TokenBudget(16, patch=backend.processor.patch)] * 2,
+        SHORT,
+    )
+    jobs = [
+        (n, lambda n=n: coarse_to_fine(picture(n), Question("what? " * (n + 1), ("a", "b")), looking)) for n in range(3)
+    ]
+    kept_traces, new_traces = (sorted(run(jobs, each, 3), key=lambda t: str(t.tag)) for each in (backend, anew))
+    for kept, new in zip(kept_traces, new_traces, strict=True):
+        assert kept.turns[1].usage.cached_tokens
+        assert new.turns[1].usage.cached_tokens == 0
+        assert kept.turns[1].usage.prompt_tokens == new.turns[1].usage.prompt_tokens
+        for mine, theirs in zip(kept.completions, new.completions, strict=True):
+            assert mine.token_ids == theirs.token_ids
+            assert mine.logprobs == pytest.approx(theirs.logprobs, abs=1e-5)
+
+
+# ── decoding ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_greedy_tokens_are_those_of_generate(backend: TransformersBackend) -> None:
+    for request in (asks(backend, 0), asks(backend, 1), Request((Message("user", ("hi",)),), SHORT)):
+        [reply] = answered(backend, request)
+        prepared = backend.processor.first(request.chat)
+        fed = backend.processor.batch([prepared])
+        if prepared.views:
+            fed |= dict(zip(("pixel_values", "image_grid_thw"), backend.processor.pixels(prepared.views), strict=True))
+        out = backend.model.generate(**fed, max_new_tokens=12, do_sample=False, suppress_tokens=backend._never)
+        assert out[0, len(prepared.ids) :].tolist() == list(reply.token_ids or ())
+
+
+def test_a_reply_is_cut_at_its_limit(backend: TransformersBackend) -> None:
+    long = answered(backend, asks(backend, 0))[0]
+    [cut] = answered(backend, asks(backend, 0, Sampling(max_tokens=3)))
+    assert (cut.finish, len(cut.token_ids or ())) == ("length", 3)
+    assert cut.usage.generated_tokens == 3
+    assert (long.token_ids or ())[:3] == cut.token_ids
+    assert_plain(backend, answered(backend, goes_on(backend, asks(backend, 0), cut))[0])  # and can be gone on from
+
+
+def test_a_reply_ends_at_its_end_token() -> None:
+    backend = make_backend("qwen2_5_vl")
+    with torch.no_grad():
+        backend.model.lm_head.weight[TOKEN["<|im_end|>"]] *= 8  # sooner or later it is the likeliest
+    replies = answered(backend, *(Request((Message("user", (text,)),), Sampling(max_tokens=60)) for text in "abcdefgh"))
+    ended = [reply for reply in replies if reply.finish == "stop"]
+    assert ended
+    for reply in ended:
+        assert reply.token_ids is not None
+        assert reply.token_ids[-1] == TOKEN["<|im_end|>"]
+        assert "<|im_end|>" not in reply.text
+        assert TOKEN["<|im_end|>"] not in reply.token_ids[:-1]
+    for reply in replies:
+        assert_plain(backend, reply)
+
+
+def test_a_stop_string_ends_a_reply_and_is_not_in_it(backend: TransformersBackend) -> None:
+    [free] = answered(backend, asks(backend, 0))
+    stop = free.text[4:6]
+    assert len(stop) == 2
+    [stopped] = answered(backend, asks(backend, 0, Sampling(max_tokens=12, stop=("never said", stop))))
+    assert stopped.finish == "stop"
+    assert stopped.text == free.text.split(stop)[0]
+
+
+def test_a_seed_repeats_a_reply_whatever_else_is_in_the_batch(backend: TransformersBackend) -> None:
+    def sampled(seed: int | None) -> Sampling:
+        return Sampling(max_tokens=12, temperature=1.0, top_p=0.95, seed=seed)
+
+    [alone] = answered(backend, asks(backend, 1, sampled(3)))
+    among = answered(
+        backend, *(asks(backend, n, sampled(seed)) for n, seed in ((0, 1), (1, 3), (1, 4), (2, 3), (1, None)))
+    )
+    assert alone.token_ids == among[1].token_ids
+    assert alone.token_ids != among[2].token_ids
+    assert alone.token_ids != among[4].token_ids
+    assert among[1].logprobs == pytest.approx(alone.logprobs, abs=1e-5)
+
+
+def test_requests_that_differ_only_in_their_seed_share_a_batch(backend: TransformersBackend) -> None:
+    replies = answered(backend, *(asks(backend, 1, Sampling(12, 1.0, seed=seed)) for seed in range(4)))
+    assert len({reply.seconds.total for reply in replies}) == 1  # the batch's seconds, shared out
+    assert len({reply.token_ids for reply in replies}) == 4
+
+
+def test_the_nucleus_holds_only_the_likeliest() -> None:
+    scores = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().repeat(500, 1)
+    dice: list[Any] = [torch.Generator().manual_seed(n) for n in range(500)]
+    assert set(sample(scores, Sampling(temperature=1.0, top_p=0.6), dice).tolist()) == {0, 1}
+    assert set(sample(scores, Sampling(temperature=1.0), dice).tolist()) == {0, 1, 2, 3}
+    assert set(sample(scores, Sampling(), [None] * 500).tolist()) == {0}
+
+
+def test_more_requests_than_a_batch_holds_come_back_in_order(family: str) -> None:
+    backend = make_backend(family, batch=2)
+    requests = [asks(backend, seed, Sampling(max_tokens=4)) for seed in (0, 1, 2, 1, 0)]
+    replies = answered(backend, *requests)
+    assert replies[0].token_ids == replies[4].token_ids
+    assert replies[1].token_ids == replies[3].token_ids
+    assert [reply.usage.vision_tokens for reply in replies] == [request.views[0].tokens for request in requests]
+    assert backend.complete([]) == []
+
+
+# ── opening ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp(family), family)
+
+
+def says(opened_by: str, chat: Chat, **settings: Any) -> Completion:
+    [reply] = open_backend(opened_by, **settings).backend.complete([Request(chat, SHORT)])
+    assert isinstance(reply, Completion)
+    return reply
+
+
+def test_a_folder_opens_as_what_it_is(folder: Path, family: str, backend: TransformersBackend) -> None:
+    opened = open_backend(f"hf:{folder}")
+    assert opened.dialect is {"qwen2_5_vl": QWEN2_5_VL, "qwen3_vl": QWEN3_VL}[family]
+    assert opened.patch == {"qwen2_5_vl": 28, "qwen3_vl": 32}[family]
+    request = asks(backend, 0)
+    [reply] = answered(backend, request)
+    assert says(str(folder), request.chat).token_ids == reply.token_ids
+    assert open_backend(str(folder), dialect="ergo_tiny").dialect is ERGO_TINY
+
+
+def test_a_lora_adapter_changes_what_is_said(folder: Path, backend: TransformersBackend, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    plain = TransformersBackend.open(str(folder))
+    torch.manual_seed(1)
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    config.base_model_name_or_path = str(folder)
+    peft.get_peft_model(plain.model, config).save_pretrained(tmp_path)
+    chat = asks(backend, 0).chat
+    without = says(f"hf:{folder}", chat)
+    adapted = says(f"hf:{folder}", chat, adapter=str(tmp_path))
+    assert adapted.logprobs != pytest.approx(without.logprobs, abs=1e-3)
+    assert says(f"hf:{tmp_path}", chat).token_ids == adapted.token_ids  # the adapter names its base itself
+
+
+def one_line(spec: str, **settings: Any) -> str:
+    with pytest.raises(UsageError) as caught:
+        open_backend(spec, **settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    assert "there is no folder" in one_line(f"hf:{tmp_path / 'nothing'}")
+    assert "there is no folder ./nothing" in one_line("hf:./nothing")
+    assert "config.json" in one_line(f"hf:{tmp_path}")
+
+
+def test_a_model_of_another_kind_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert "is a llama; ergo speaks qwen2_vl, qwen2_5_vl, qwen3_vl" in one_line(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "no_such_model"}))
+    assert "no_such_model" in one_line(str(tmp_path))
+    (tmp_path / "config.json").write_text("{")
+    assert str(tmp_path) in one_line(str(tmp_path))
+
+
+def test_a_folder_with_parts_missing_is_one_line(folder: Path, tmp_path: Path) -> None:
+    def copied(*names: str) -> str:
+        for name in names:
+            (tmp_path / name).write_bytes((folder / name).read_bytes())
+        return str(tmp_path)
+
+    assert str(tmp_path) in one_line(copied("config.json"))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    assert str(tmp_path) in one_line(str(tmp_path))
+    assert str(tmp_path) in one_line(copied("config.json", "model.safetensors"))  # no tokenizer
+
+
+def test_an_adapter_that_is_not_there_is_one_line(folder: Path, tmp_path: Path) -> None:
+    assert str(tmp_path / "nothing") in one_line(f"hf:{folder}", adapter=str(tmp_path / "nothing"))
+
+
+def test_the_tokenizer_of_these_tests_writes_any_text() -> None:
+    assert TOKENIZER.decode(TOKENIZER("é 標 ok")["input_ids"]) == "é 標 ok"
