@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ergo.backends import Opened, open_backend
 from ergo.chat import Sampling
@@ -29,30 +29,42 @@ class AskOptions:
     flow: str = "coarse_to_fine"
     budget: int | None = None
     region: Box | None = None
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        _check_flow(self.flow)
 
 
-def looking_at(opened: Opened, budget: int | None, sampling: Sampling = Sampling()) -> Looking:
+def looking_at(opened: Opened, budget: int | None, sampling: Sampling | None = None) -> Looking:
     """Budgets for a model: the same hard limit for the coarse and for the close view."""
     tokens = budget if budget is not None else opened.dialect.budget
     if tokens < 1:
         raise UsageError(f"--budget counts vision tokens and must be at least 1, not {tokens}")
     limit = TokenBudget(tokens, min_tokens=min(4, tokens), patch=opened.patch)
-    return Looking(opened.dialect, limit, limit, sampling)
+    return Looking(opened.dialect, limit, limit, sampling or Sampling())
 
 
 def start_flow(name: str, picture: Picture, question: Question, looking: Looking, region: Box | None) -> Flow:
     """The flow of this name, ready to be driven."""
+    _check_flow(name)
     if name == "coarse_to_fine":
         return coarse_to_fine(picture, question, looking)
     if name == "one_look":
         return one_look(picture, question, looking)
-    if name != "crop_only":
-        raise UsageError(f"no flow is called {name!r}; there are {', '.join(FLOWS)}")
     inside = region.clamped(picture.size) if region else None
     if inside is None:
         raise UsageError(f"crop_only needs a region inside the picture ({picture.size})")
     return crop_only(picture, question, looking, inside)
+
+
+def _as_text(words: str) -> str:
+    """Bytes of a command line that are no UTF-8 arrive as half surrogate pairs, which no tokenizer takes."""
+    return words.encode("utf-8", "replace").decode("utf-8")
+
+
+def _check_flow(name: str) -> None:
+    if name not in FLOWS:
+        raise UsageError(f"no flow is called {name!r}; there are {', '.join(FLOWS)}")
 
 
 def ask(
@@ -60,7 +72,7 @@ def ask(
     question: str,
     options: Sequence[str] = (),
     model: str | Opened = "ergo-tiny",
-    how: AskOptions = AskOptions(),
+    how: AskOptions | None = None,
 ) -> Trace:
     """Answer a question about a picture by looking twice (paper section 3).
 
@@ -71,8 +83,9 @@ def ask(
     """
     if not question.strip():
         raise UsageError("the question is empty")
+    how = how or AskOptions()
+    loaded = load_image(picture)  # first: a model takes longer to open than a picture to fail
     opened = open_backend(model) if isinstance(model, str) else model
-    loaded = load_image(picture)
-    asked = Question(question, tuple(options))
+    asked = Question(_as_text(question), tuple(map(_as_text, options)))
     looking = looking_at(opened, how.budget, how.sampling)
     return drive((None, lambda: start_flow(how.flow, loaded, asked, looking, how.region)), opened.backend)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ergo.errors import UsageError
 from ergo.image import View
 
 Role = Literal["system", "user", "assistant"]
@@ -40,6 +41,10 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise UsageError(f"a reply needs room for at least 1 token, not {self.max_tokens}")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -51,7 +56,7 @@ class Request:
     """
 
     chat: Chat
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     expect: Literal["text", "region"] = "text"
     previous: Completion | None = None
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ergo.errors import ErgoError, UsageError
 
@@ -24,11 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(args)
     except ErgoError as error:
-        print(f"ergo: {error}", file=sys.stderr)
+        _say(f"ergo: {' '.join(str(error).split())}", sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ergo: stopped", file=sys.stderr)
         return 130
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """Print what may come from a model or a file: what the terminal cannot show, or would obey, is spelled out."""
+    out = stream or sys.stdout
+    shown = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found.group())[1:-1], text)
+    encoding = out.encoding or "utf-8"
+    print(shown.encode(encoding, "backslashreplace").decode(encoding), file=out, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,9 +116,10 @@ def _ask(args: argparse.Namespace) -> int:
     how = AskOptions(args.flow, args.budget, region, Sampling(max_tokens=args.max_tokens))
     picture = load_image(args.picture)
     trace = ask(picture, args.question, args.options, model_from(args), how)
+    _say(json.dumps(_trace_row(trace), indent=2, ensure_ascii=False) if args.json else _told(trace, picture))
     if saved:
         _save_looks(saved, trace, picture, Question(args.question, tuple(args.options)))
-    print(json.dumps(_trace_row(trace), indent=2, ensure_ascii=False) if args.json else _told(trace, picture, saved))
+        _say(f"saved     {saved}", sys.stderr if args.json else sys.stdout)
     return 1 if trace.error else 0
 
 
@@ -130,16 +141,21 @@ def _save_target(name: str | None) -> Path | None:
         raise UsageError(f"--save wants a .png or .html file, not {name}")
     if not path.parent.is_dir():
         raise UsageError(f"--save: there is no folder {path.parent}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--save: {path} cannot be written")
     return path
 
 
 def _save_looks(path: Path, trace: Any, picture: Any, question: Any) -> None:
     from ergo.draw import page_of, picture_of
 
-    if path.suffix.lower() == ".html":
-        path.write_text(page_of(trace, picture, question), encoding="utf-8")
-    else:
-        picture_of(trace, picture, question).save(path)
+    try:
+        if path.suffix.lower() == ".html":
+            path.write_text(page_of(trace, picture, question), encoding="utf-8", errors="xmlcharrefreplace")
+        else:
+            picture_of(trace, picture, question).save(path)
+    except OSError as error:
+        raise UsageError(f"--save: {path} could not be written: {error}") from error
 
 
 def _trace_row(trace: Any) -> dict[str, Any]:
@@ -148,7 +164,7 @@ def _trace_row(trace: Any) -> dict[str, Any]:
     return trace_to_row(trace)
 
 
-def _told(trace: Any, picture: Any, saved: Path | None) -> str:
+def _told(trace: Any, picture: Any) -> str:
     """The answer as a person wants it, and what it cost."""
     from ergo.asking import FULL
     from ergo.geometry import TokenBudget
@@ -174,8 +190,6 @@ def _told(trace: Any, picture: Any, saved: Path | None) -> str:
         shown = " + ".join(str(sum(view.tokens for view in turn.views)) for turn in trace.turns)
         lines.append(f"looked    {shown} = {trace.vision_tokens} vision tokens, {trace.vision_tokens / full:.1%} of a direct look ({full})")
         lines.append(f"took      {trace.seconds:.2f} s, {trace.generated_tokens} tokens written")
-    if saved:
-        lines.append(f"saved     {saved}")
     return "\n".join(lines)
 
 
@@ -230,7 +244,7 @@ def _bench(args: argparse.Namespace) -> int:
 
 def _print_lines(lines: Iterable[str]) -> int:
     for line in lines:
-        print(line, flush=True)
+        _say(line)
     return 0
 
 

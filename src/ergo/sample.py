@@ -51,13 +51,15 @@ def sample_to_json(sample: Sample) -> str:
     return json.dumps(row, ensure_ascii=False, sort_keys=True)
 
 
-def sample_from_json(line: str, folder: Path, where: str) -> Sample:
-    """Inverse of `sample_to_json`. folder: what a relative picture path starts from."""
+def sample_from_json(line: str | bytes, folder: Path, where: str) -> Sample:
+    """Inverse of `sample_to_json`. line: as text or UTF-8. folder: what a relative picture path starts from."""
     try:
         row = json.loads(line)
         image = row["image"]
         if not image.startswith("data:"):
             image = folder / image
+        if not isinstance(row.get("choices") or [], list):
+            raise TypeError(f"choices are a list, not {row['choices']!r}")
         return Sample(
             id=str(row["id"]),
             image=image,
@@ -76,7 +78,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
     """Stream a JSONL file of samples; pictures stay on disk."""
     if not path.is_file():
         raise DataError(f"{path} is not a file; a data set is a JSONL of samples")
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield sample_from_json(line, path.parent, f"{path}:{number}")

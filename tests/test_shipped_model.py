@@ -1,0 +1,38 @@
+"""What is shipped works: the bundled model, asked the bundled questions."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ergo
+from ergo.chat import Sampling
+from ergo.sample import read_samples
+
+DEMO = Path(ergo.__file__).parent / "demo" / "samples.jsonl"
+
+
+def test_it_looks_at_the_right_place_in_every_demo_picture() -> None:
+    opened = ergo.open_backend("ergo-tiny")
+    right = 0
+    for sample in read_samples(DEMO):
+        picture = ergo.load_image(sample.image)
+        assert picture.size.area >= 8_000_000
+        how = ergo.AskOptions(sampling=Sampling(max_tokens=64))
+        trace = ergo.ask(picture, sample.question, sample.choices, opened, how)
+        assert trace.answer is not None
+        assert trace.answer.region_reading == "exact"
+        assert trace.answer.region is not None
+        assert sample.region is not None
+        assert trace.answer.region.coverage_of(sample.region) > 0.9
+        assert trace.turns[1].usage.cached_tokens  # the first look is not computed again
+        assert trace.vision_tokens <= 200
+        right += trace.answer.text == sample.answer
+    assert right >= 2
+
+
+@pytest.mark.slow
+def test_the_demo_runs(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "ergo.demo", str(tmp_path)], check=True)
+    assert len(list(tmp_path.glob("look-*.png"))) == 3
