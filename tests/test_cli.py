@@ -1,6 +1,11 @@
 """The command line: what a person sees."""
 
+from __future__ import annotations
+
+import io
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,7 @@ from ergo.dialect import QWEN2_5_VL
 from ergo.errors import UsageError
 
 SCRIPTED = "scripted:<think>left</think><zoom>[0, 0, 200, 200]</zoom><answer>B</answer>"
+Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -22,25 +28,105 @@ def picture(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_ask_tells_answer_region_and_cost(picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ask_tells_answer_region_and_cost(picture: str, capsys: Captured) -> None:
     assert main(["ask", picture, "Which?", "--options", "red", "blue", "--model", SCRIPTED]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert re.fullmatch(
+        r"answer    B\n"
+        r"region    \[0, 0, 714, 714\], 8\.5% of 3000x2000 pixels\n"
+        r"thought   left\n"
+        r"looked    (\d+) \+ (\d+) = (\d+) vision tokens, [\d.]+% of a direct look \(7597\)\n"
+        r"took      \d+\.\d\d s, \d+ tokens written\n",
+        told.out,
+    )
+    coarse, close, both = map(int, re.findall(r"\d+", told.out.split("looked")[1])[:3])
+    assert coarse + close == both
+    assert max(coarse, close) <= 640
+
+
+@pytest.mark.parametrize(
+    ("script", "lines"),
+    [
+        ("no idea", ["answer    no idea  (no_tag)", "region    none that could be read (none_given): looked at the whole picture again"]),
+        ("<zoom>[0, 0, 20.5, 20]</zoom><answer>", ["answer    (none)  (empty)", "(repaired_float)"]),
+        ("<zoom>[9, 9, 1, 1]</zoom><answer>B", ["answer    B  (repaired_tag)", "(repaired_order)"]),
+    ],
+)  # fmt: skip
+def test_what_had_to_be_mended_is_told(script: str, lines: list[str], picture: str, capsys: Captured) -> None:
+    assert main(["ask", picture, "Which?", "--model", f"scripted:{script}"]) == 0
     told = capsys.readouterr().out
-    assert "answer    B" in told
-    assert "region    [0, 0, 714, 714]" in told
-    assert "vision tokens" in told
+    assert all(line in told for line in lines)
 
 
-def test_ask_as_json(picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_budget_and_a_flow_are_flags(picture: str, capsys: Captured) -> None:
+    for flags, looks in (
+        (["--budget", "40"], 2),
+        (["--budget", "40", "--flow", "one_look"], 1),
+        (["--budget", "40", "--flow", "crop_only", "--region", "0", "0", "900", "900"], 1),
+    ):
+        assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--json", *flags]) == 0
+        turns = json.loads(capsys.readouterr().out)["turns"]
+        assert len(turns) == looks
+        assert all(view["tokens"] <= 40 for turn in turns for view in turn["views"])
+
+
+def test_another_dialect_is_a_flag(picture: str, capsys: Captured) -> None:
+    assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--dialect", "qwen3_vl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["region"] == [0, 0, 600, 400]  # thousandths
+
+
+def test_ask_as_json(picture: str, capsys: Captured) -> None:
     assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--json"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["answer"] == "B"
     assert len(row["turns"]) == 2
 
 
-@pytest.mark.parametrize("name", ["look.png", "look.html"])
-def test_ask_saves_what_was_looked_at(picture: str, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["look.png", "look.html", "LOOK.PNG"])
+def test_ask_saves_what_was_looked_at(picture: str, tmp_path: Path, name: str, capsys: Captured) -> None:
     assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--save", str(tmp_path / name)]) == 0
     assert (tmp_path / name).stat().st_size > 1000
+    assert capsys.readouterr().out.endswith(f"saved     {tmp_path / name}\n")
+    assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--json", "--save", str(tmp_path / name)]) == 0
+    json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["look.gif", "look", "nowhere/look.png", "folder.png"])
+def test_a_place_that_cannot_be_saved_to_is_refused_before_asking(
+    name: str, picture: str, tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    asked = ["ask", picture, "Which?", "--model", "hf:/no/such/folder", "--save", str(tmp_path / name)]
+    assert main(asked) == 2
+    assert capsys.readouterr().err.startswith("ergo: --save")
+
+
+def test_a_model_that_does_not_answer_is_a_failed_question(
+    picture: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is there when the model is opened, and then does not speak."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "backends"))
+    from faulty import FaultyServer, status
+
+    with FaultyServer(*[status(404)] * 4) as server:
+        saved = str(tmp_path / "look.png")
+        assert main(["ask", picture, "Which?", "--model", f"openai:{server.url}", "--save", saved]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("failed    ")
+    assert Path(saved).is_file()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_reply_that_the_terminal_cannot_show_is_spelled_out(
+    picture: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["ask", picture, "Which?", "--model", "scripted:<answer>\ud800 é \x1b[31m</answer>"]) == 0
+    out.seek(0)
+    told = out.read()
+    assert told.startswith("answer    \\ud800 " + ("é" if encoding == "utf-8" else "\\xe9") + " \\x1b[31m\n")
 
 
 @pytest.mark.parametrize(
@@ -53,12 +139,16 @@ def test_ask_saves_what_was_looked_at(picture: str, tmp_path: Path, name: str) -
         (["PICTURE", "q", "--model", SCRIPTED, "--save", "x.gif"], ".png or .html"),
         (["PICTURE", "q", "--model", SCRIPTED, "--flow", "three_looks"], "coarse_to_fine"),
         (["PICTURE", "q", "--model", SCRIPTED, "--flow", "crop_only"], "region"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--flow", "crop_only", "--region", "9", "9", "1", "1"], "--region"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--max-tokens", "0"], "at least 1 token"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--dialect", "llava"], "no dialect is called"),
+        (["PICTURE", "q", "--model", "hf:/no/such/folder"], "there is no folder /no/such/folder"),
+        (["/etc/hostname", "q", "--model", SCRIPTED], "not a picture"),
+        (["data:image/png;base64,xx", "q", "--model", SCRIPTED], "base64"),
         (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9/v1"], "127.0.0.1:9"),
     ],
 )
-def test_a_mistake_gets_one_line(
-    arguments: list[str], says: str, picture: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_gets_one_line(arguments: list[str], says: str, picture: str, capsys: Captured) -> None:
     assert main(["ask", *(picture if word == "PICTURE" else word for word in arguments)]) == 2
     error = capsys.readouterr().err
     assert says in error
@@ -66,7 +156,7 @@ def test_a_mistake_gets_one_line(
 
 
 @pytest.mark.parametrize("verb", ["", "ask", "eval", "report", "bench", "world", "train"])
-def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_explains_itself(verb: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*([verb] if verb else []), "--help"])
     assert stopped.value.code == 0
@@ -80,7 +170,7 @@ def test_the_python_api_is_as_short(picture: str) -> None:
     assert trace.answer.text == "blue"
 
 
-def test_world_writes_a_data_set_that_eval_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_world_writes_a_data_set_that_eval_reads(tmp_path: Path, capsys: Captured) -> None:
     assert main(["world", str(tmp_path), "--limit", "2", "--megapixels", "0.3", "0.4"]) == 0
     run = ["eval", str(tmp_path / "samples.jsonl"), "--model", SCRIPTED, "--out", str(tmp_path / "run")]
     assert main(run) == 0
