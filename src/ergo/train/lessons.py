@@ -18,7 +18,7 @@ from ergo.image import Picture, View
 from ergo.train.packing import IGNORED, Conversation, Exchange, collate, pack, tokens_in
 from ergo.world.questions import CATEGORIES, Asked, ask
 from ergo.world.scene import PLATE, Scene, compose, draw
-from ergo.world.teacher import Reply, say_answer, say_patterns, say_places, say_region, snapped
+from ergo.world.teacher import Reply, say_answer, say_patterns, say_places, say_plates, say_region, snapped
 
 SMALL = (0.075, 0.085)
 """Megapixels of the scenes that teach places only: drawn in a tenth of the time, alike in the coarse view."""
@@ -51,13 +51,13 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Index = training step."""
 
     def __init__(
-        self, processor: Processor, dialect: Dialect, stages: tuple[Stage, ...], seed: int, budget: int, full: int
+        self, processor: Processor, dialect: Dialect, stages: tuple[Stage, ...], seed: int, budgets: tuple[int, ...], full: int
     ) -> None:
         self.processor = processor
         self.dialect = dialect
         self.stages = stages
         self.seed = seed
-        self.budget = budget
+        self.budgets = budgets
         self.full = full
 
     def __len__(self) -> int:
@@ -67,26 +67,31 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         rng = np.random.default_rng([5, self.seed, step])
         stage = next(stage for stage in self.stages if step < stage.until)
         mix = _chosen(rng, stage.mixes)
+        budget = self.budgets[int(rng.integers(len(self.budgets)))]
         packs = []
         for _ in range(mix.pictures):
             seed = int(rng.integers(1 << 40))
             scene = compose(seed, "train", SMALL, (1, 6)) if mix.kind == "places" else compose(seed, "train")
-            for conversations in self._about(rng, scene, draw(scene), mix):
+            for conversations in self._about(rng, scene, draw(scene), mix, budget):
                 packs.append(pack(self.processor, conversations, GROUPS, partial(self._under, scene=scene)))
         return collate(self.processor, packs)
 
-    def _about(self, rng: np.random.Generator, scene: Scene, picture: Picture, mix: Mix) -> list[list[Conversation]]:
-        """Packs about one picture."""
+    def _about(
+        self, rng: np.random.Generator, scene: Scene, picture: Picture, mix: Mix, budget: int
+    ) -> list[list[Conversation]]:
+        """Packs about one picture. budget: vision tokens of a coarse or close view."""
+        look = TokenBudget(budget, patch=self.processor.patch)
         if mix.kind == "places":
-            view = View.of(picture, TokenBudget(self.budget, patch=self.processor.patch))
+            view = View.of(picture, look)
             return [[self._told(view, "What is where?", say_places(scene, view), "region")]]
         if mix.kind == "crop":
-            return self._crops(rng, scene, picture, mix.questions)
+            return self._crops(rng, scene, picture, mix.questions, look)
         if mix.kind == "looks":
-            return [self._looks(rng, scene, picture, mix.questions)]
-        budget = {"coarse": self.budget, "full": self.full}.get(mix.kind)
-        if budget is None:  # direct: anything between the coarse view and the full picture
-            budget = round(float(np.exp(rng.uniform(np.log(self.budget), np.log(self.full / 2)))))
+            return [self._looks(rng, scene, picture, mix.questions, look)]
+        if mix.kind == "full":
+            budget = self.full
+        elif mix.kind == "direct":  # anything between the coarse view and the full picture
+            budget = round(float(np.exp(rng.uniform(np.log(budget), np.log(self.full / 2)))))
         view = View.of(picture, TokenBudget(budget, patch=self.processor.patch))
         asked = self._questions(rng, scene, mix.questions)
         told = self._told(view, "What is on each?", say_patterns(scene), mix.kind)
@@ -105,7 +110,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     def _direct(self, view: View, asked: Asked, group: str) -> Conversation:
         chat = self.dialect.ask_direct(view, asked.question, asked.choices)
-        return Conversation((Exchange(chat, say_answer(asked)),), group)
+        return Conversation((Exchange(chat, say_answer(asked, view)),), group)
 
     def _under(self, view: View, scene: Scene) -> np.ndarray:
         """The word for what lies under each vision token [tokens]: a landmark's colour, a plate's
@@ -126,37 +131,42 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     def _told(self, view: View, question: str, reply: Reply, group: str) -> Conversation:
         return Conversation((Exchange(self.dialect.ask_direct(view, question, ()), reply),), group)
 
-    def _crops(self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int) -> list[list[Conversation]]:
+    def _crops(
+        self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int, look: TokenBudget
+    ) -> list[list[Conversation]]:
         """Regions alone, each a pack of its own, as the verifier sees them."""
         packs = []
         for asked in self._questions(rng, scene, count):
-            if asked.category == "coarse":
+            if asked.placed:  # a crop does not tell where in the picture it lies
                 continue
-            view = View.of(picture, TokenBudget(self.budget, patch=self.processor.patch), shaken(rng, asked.honest, scene))
-            packs.append([self._direct(view, asked, "crop")])
+            view = View.of(picture, look, shaken(rng, asked.honest, scene))
+            told = self._told(view, "Which plates are here?", say_plates(scene, view), "crop")
+            packs.append([told, self._direct(view, asked, "crop")])
         return packs
 
-    def _looks(self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int) -> list[Conversation]:
-        """Regions for `count` questions; the second look for a quarter of them.
+    def _looks(
+        self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int, look: TokenBudget
+    ) -> list[Conversation]:
+        """Regions for `count` questions; the second look for every other one.
 
         Half of the second looks see a region a little off, which the first look then is not taught.
         One more conversation lists all landmarks: dense, and so it teaches places soonest.
         """
-        budget = TokenBudget(self.budget, patch=self.processor.patch)
-        coarse = View.of(picture, budget)
+        coarse = View.of(picture, look)
         conversations = [self._told(coarse, "What is where?", say_places(scene, coarse), "region")]
         for number, asked in enumerate(self._questions(rng, scene, count)):
             first = self.dialect.ask_region(coarse, asked.question)
             box = snapped(asked.honest, coarse)
-            exact = number % 4 > 0 or bool(rng.integers(2))
+            closely = number % 2 == 0
+            exact = not closely or bool(rng.integers(2))
             if not exact:
                 box = snapped(shaken(rng, asked.honest, scene), coarse)
             looks = [Exchange(first, say_region(asked, coarse, box), taught=exact)]
-            if number % 4 == 0:
-                close = View.of(picture, budget, box)
+            if closely:
+                close = View.of(picture, look, box)
                 _, second = self.dialect.ask_answer("", close, asked.question, asked.choices)
-                looks.append(Exchange((second,), say_answer(asked)))
-            conversations.append(Conversation(tuple(looks), "look2" if number % 4 == 0 else "region"))
+                looks.append(Exchange((second,), say_answer(asked, close)))
+            conversations.append(Conversation(tuple(looks), "look2" if closely else "region"))
         return conversations
 
 

@@ -28,7 +28,7 @@ class SftRecipe:
     """A cold start.
 
     seed: of weights and data. start: a checkpoint folder to go on from, instead of fresh weights.
-    budget: vision tokens of the coarse and the close view. full: of the direct look.
+    budgets: vision tokens of the coarse and the close view; each batch draws one. full: of the direct look.
     rate: highest learning rate; it rises over `warmup` steps and falls as a cosine to a twentieth.
     soften: deviation, in thousandths, over which the target of a coordinate is spread.
     naming: weight of naming what lies under each vision token.
@@ -40,7 +40,7 @@ class SftRecipe:
     seed: int
     shape: Shape
     stages: tuple[Stage, ...]
-    budget: int
+    budgets: tuple[int, ...]
     full: int
     rate: float
     warmup: int
@@ -96,6 +96,6 @@ def sft_recipe(table: dict[str, Any]) -> SftRecipe:
         stages = tuple(
             Stage(int(stage["until"]), tuple(Mix(**mix) for mix in stage["mix"])) for stage in table.pop("stage")
         )
-        return SftRecipe(shape=shape, stages=stages, **table)
+        return SftRecipe(shape=shape, stages=stages, budgets=tuple(table.pop("budgets")), **table)
     except (TypeError, KeyError) as error:
         raise UsageError(f"the recipe does not fit a cold start: {error}") from error

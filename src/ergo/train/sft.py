@@ -48,7 +48,7 @@ def train(recipe: SftRecipe, out: Path) -> Path:
     model.to(device).train()
     optimiser = torch.optim.AdamW(_groups(model), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
     first = _resume(out, model, optimiser)
-    lessons = Lessons(processor, ERGO_TINY, recipe.stages, recipe.seed, recipe.budget, recipe.full)
+    lessons = Lessons(processor, ERGO_TINY, recipe.stages, recipe.seed, recipe.budgets, recipe.full)
     spread = softened(processor.tokenizer, recipe.soften).to(device)
     judge = Judge(processor.tokenizer)
     started = time.perf_counter()
@@ -83,7 +83,7 @@ def corpus(scenes: int = 200) -> Iterator[str]:
                     yield ERGO_TINY.prompts.region.format(question=asked.question)
                     yield with_choices(asked.question, asked.choices)
                     yield text_of(say_region(asked, view, snapped(asked.honest, view)))
-                    yield text_of(say_answer(asked))
+                    yield text_of(say_answer(asked, view))
     for number in range(0, 1001, GRID):
         yield from [f"[{number}, {number}"] * 200
 

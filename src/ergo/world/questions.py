@@ -28,6 +28,8 @@ class Asked:
 
     marks: the landmarks in the order in which one thinks of them. thought: how it goes on.
     evidence: what the answer is read from; `region` is the smallest box that holds it.
+    compared: landmarks whose plates are found by their pattern before the answer is known.
+    placed: the answer is a place that the first look has already said.
     """
 
     question: str
@@ -38,6 +40,8 @@ class Asked:
     honest: Box
     marks: tuple[Landmark, ...]
     thought: str
+    compared: tuple[Landmark, ...] = ()
+    placed: bool = False
 
     @property
     def region(self) -> Box:
@@ -141,6 +145,7 @@ def _relation(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked |
         honest=honest_region(scene, mark).union(honest_region(scene, other)),
         marks=(first, second),
         thought="both",
+        compared=(mark, other),
     )
 
 
@@ -160,13 +165,14 @@ def _coarse(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | N
             honest=_landmark_region(scene, mark),
             marks=(mark,),
             thought="seen",
+            placed=True,
         )
     return Asked(
         question=f"What colour is the ball at the {mark.name}?",
         choices=_options(rng, mark.ball, [other.colour for other in scene.landmarks if other is not mark], 4),
         answer=mark.ball,
         category="coarse",
-        evidence=(mark.box,),
+        evidence=(mark.ball_box,),
         honest=_landmark_region(scene, mark),
         marks=(mark,),
         thought="seen",

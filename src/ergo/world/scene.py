@@ -41,6 +41,7 @@ PATTERNS = ("stripes", "bars", "slashes", "checks", "dots", "rings", "waves", "g
 LANDMARK = 54  # half side of a landmark, 1/1000 of the picture
 PLATE = 30  # half side of a plate
 REACH = 98  # distance from a landmark's centre to its plate's centre
+BALL = 30  # radius of a ball, whose centre is the landmark's upper left corner
 PERIOD = 4.7  # period of the pattern on a plate
 SPACING = 265  # least distance between landmarks
 
@@ -91,6 +92,11 @@ class Landmark:
     @property
     def name(self) -> str:
         return f"{self.colour} {self.kind.name}"
+
+    @property
+    def ball_box(self) -> Box:
+        """SOURCE pixels."""
+        return _square(self.box.left, self.box.top, BALL * self.box.size.width / (2 * LANDMARK))
 
 
 @dataclass(frozen=True)
@@ -238,8 +244,8 @@ def _draw_landmark(pen: ImageDraw.ImageDraw, mark: Landmark, unit: float) -> Non
         pen.polygon([(x + a * half, y + b * half) for a, b in shape], fill=(red, green, blue))
     dark = (red * 6 // 10, green * 6 // 10, blue * 6 // 10) if mark.colour != "black" else (70, 70, 76)
     pen.rectangle((x - half * 0.14, y + half * 0.55, x + half * 0.14, y + half * 0.95), fill=dark)
-    ball = 22 * unit
-    bx, by = x - half * 1.0, y - half * 1.0
+    ball = BALL * unit
+    bx, by = x - half, y - half
     pen.ellipse((bx - ball, by - ball, bx + ball, by + ball), fill=COLOURS[mark.ball], outline=(60, 60, 60), width=max(1, round(unit)))
 
 

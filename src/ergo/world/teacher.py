@@ -59,23 +59,48 @@ def zoom(box: Box, view: View) -> str:
 
 def place(mark: Landmark, view: View) -> Reply:
     """Where a landmark stands, as ` red 420 360`: the word before the place is the one to look for."""
-    x = round(mark.centre[0] / view.box.size.width * 1000 / GRID) * GRID
-    y = round(mark.centre[1] / view.box.size.height * 1000 / GRID) * GRID
-    return Piece(f" {mark.colour}"), Piece(f" {x} {y}", (mark.box,))
+    return Piece(f" {mark.colour}"), Piece(f" {_spot(*mark.centre, view)}", (mark.box,))
+
+
+def _spot(x: float, y: float, view: View) -> str:
+    """A point of SOURCE pixels as `420 360`, grid thousandths of the view."""
+    shares = (x - view.box.left) / view.box.size.width, (y - view.box.top) / view.box.size.height
+    return " ".join(str(round(min(max(share, 0), 1) * 1000 / GRID) * GRID) for share in shares)
 
 
 def say_region(asked: Asked, view: View, box: Box) -> Reply:
-    """The first look's reply, region `box` (on the grid)."""
+    """The first look's reply, region `box` (on the grid).
+
+    In two hops the second landmark's colour is read off the first one's ball.
+    """
     pieces = [Piece("<think>")]
     for number, mark in enumerate(asked.marks):
-        pieces += [Piece(",")] * (number > 0)
-        pieces += place(mark, view)
+        colour, spot = place(mark, view)
+        if number and asked.category == "two_hop":
+            colour = Piece(colour.text, _around_ball(asked.marks[0]))
+        pieces += [*[Piece(",")] * (number > 0), colour, spot]
     return *pieces, Piece(f", {asked.thought}</think>{zoom(box, view)}")
 
 
-def say_answer(asked: Asked) -> Reply:
-    """The second look's reply, and that of a direct look."""
-    return Piece("<answer>"), Piece(asked.answer, asked.evidence), Piece("</answer>")
+def _around_ball(mark: Landmark) -> tuple[Box, ...]:
+    """In a coarse view the ball's colour may stand out in either token."""
+    return mark.ball_box, mark.box
+
+
+def _plate(pattern: str, plate: Box, view: View) -> Reply:
+    """Where a plate hangs, as ` stripes 420 360`."""
+    x, y = (plate.left + plate.right) / 2, (plate.top + plate.bottom) / 2
+    return Piece(f" {pattern}"), Piece(f" {_spot(x, y, view)}", (plate,))
+
+
+def say_answer(asked: Asked, view: View) -> Reply:
+    """The second look's reply, and that of a direct look; what is compared is found in `view` first."""
+    pieces: list[Piece] = []
+    for number, mark in enumerate(asked.compared):
+        pieces += [Piece("," if number else "<think>"), *_plate(mark.pattern, mark.plate, view)]
+    opening = "</think><answer>" if pieces else "<answer>"
+    looked = () if asked.placed or asked.compared else asked.evidence
+    return *pieces, Piece(opening), Piece(asked.answer, looked), Piece("</answer>")
 
 
 def say_places(scene: Scene, view: View) -> Reply:
@@ -83,7 +108,7 @@ def say_places(scene: Scene, view: View) -> Reply:
     return tuple(
         piece
         for mark in scene.landmarks
-        for piece in (*place(mark, view), Piece(f" {mark.ball}", (mark.box,)), Piece(","))
+        for piece in (*place(mark, view), Piece(f" {mark.ball}", _around_ball(mark)), Piece(","))
     )
 
 
@@ -94,3 +119,10 @@ def say_patterns(scene: Scene) -> Reply:
         for mark in scene.landmarks
         for piece in (Piece(f" {mark.colour}"), Piece(f" {mark.pattern}", (mark.plate,)), Piece(","))
     )
+
+
+def say_plates(scene: Scene, view: View) -> Reply:
+    """Every plate that lies wholly in the view, with its place."""
+    plates = [*((mark.pattern, mark.plate) for mark in scene.landmarks), *((pattern, box) for box, pattern in scene.decoys)]
+    seen = [(pattern, box) for pattern, box in plates if view.box.coverage_of(box) == 1]
+    return tuple(piece for pattern, box in seen for piece in (*_plate(pattern, box, view), Piece(",")))
