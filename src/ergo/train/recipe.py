@@ -29,7 +29,8 @@ class SftRecipe:
 
     seed: of weights and data. start: a checkpoint folder to go on from, instead of fresh weights.
     budgets: vision tokens of the coarse and the close view; each batch draws one. full: of the direct look.
-    rate: highest learning rate; it rises over `warmup` steps and falls as a cosine to a twentieth.
+    rate, matrix_rate: highest learning rates of AdamW, and of Muon (in AdamW's measure) for the hidden
+        matrices; both rise over `warmup` steps and fall as a cosine to a twentieth.
     soften: deviation, in thousandths, over which the target of a coordinate is spread.
     naming: weight of naming what lies under each vision token.
     looking: weight of attending, in layer `watched`, to what is being read off the picture.
@@ -43,6 +44,7 @@ class SftRecipe:
     budgets: tuple[int, ...]
     full: int
     rate: float
+    matrix_rate: float
     warmup: int
     decay: float
     soften: float

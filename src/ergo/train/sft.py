@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,16 @@ def train(recipe: SftRecipe, out: Path) -> Path:
     model, processor = _model(recipe, out)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
-    optimiser = torch.optim.AdamW(_groups(model), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
-    first = _resume(out, model, optimiser)
+    optimisers = _optimisers(model, recipe)
+    first = _resume(out, model, optimisers)
     lessons = Lessons(processor, ERGO_TINY, recipe.stages, recipe.seed, recipe.budgets, recipe.full)
     spread = softened(processor.tokenizer, recipe.soften).to(device)
     judge = Judge(processor.tokenizer)
     started = time.perf_counter()
     for step, batch in enumerate(_batches(lessons, first, recipe.workers), first):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate * group["share"] * _schedule(step, recipe.warmup, len(lessons))
-        loss = _learn(model, optimiser, _to(batch, device), spread, judge, recipe)
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+            group["lr"] = group["highest"] * _schedule(step, recipe.warmup, len(lessons))
+        loss = _learn(model, optimisers, _to(batch, device), spread, judge, recipe)
         if not math.isfinite(loss):
             raise RuntimeError(f"the loss is {loss} at step {step}: lower rate, or go back to a checkpoint")
         if (step + 1) % recipe.log_every == 0:
@@ -64,7 +64,7 @@ def train(recipe: SftRecipe, out: Path) -> Path:
                 lines.write(json.dumps(row) + "\n")
             log.info("%s", row)
         if (step + 1) % recipe.save_every == 0 or step + 1 == len(lessons):
-            _save(out, model, processor, optimiser, step + 1)
+            _save(out, model, processor, optimisers, step + 1)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     return out / "checkpoint"
 
@@ -122,15 +122,26 @@ def _to(batch: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
-def _groups(model: Any) -> list[dict[str, Any]]:
-    """The patch embedding learns at PATCH_RATE of the rate.
+def _optimisers(model: Any, recipe: SftRecipe) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the matrices between hidden layers, AdamW for the rest (Muon: places in half the steps, docs/log.md).
 
-    Each of its outputs sums 2,352 pixels that are alike in a bright patch: at the full rate colour
-    grows within a hundred steps until the normalisation leaves nothing of the position (docs/log.md).
+    The patch embedding learns at PATCH_RATE of the rate: each of its outputs sums 2,352 pixels that
+    are alike in a bright patch, and at the full rate colour grows within a hundred steps until the
+    normalisation leaves nothing of the position.
     """
-    patches = [weight for name, weight in model.named_parameters() if "patch_embed" in name]
-    others = [weight for name, weight in model.named_parameters() if "patch_embed" not in name]
-    return [{"params": others, "share": 1.0}, {"params": patches, "share": PATCH_RATE}]
+    patches, matrices, others = [], [], []
+    for name, weight in model.named_parameters():
+        hidden = weight.dim() == 2 and "embed" not in name and "lm_head" not in name
+        (patches if "patch_embed" in name else matrices if hidden else others).append(weight)
+    muon = torch.optim.Muon(
+        [{"params": matrices, "highest": recipe.matrix_rate}], weight_decay=recipe.decay, adjust_lr_fn="match_rms_adamw"
+    )
+    adam = torch.optim.AdamW(
+        [{"params": others, "highest": recipe.rate}, {"params": patches, "highest": PATCH_RATE * recipe.rate}],
+        betas=(0.9, 0.98),
+        weight_decay=recipe.decay,
+    )
+    return muon, adam
 
 
 def _schedule(step: int, warmup: int, total: int) -> float:
@@ -138,7 +149,12 @@ def _schedule(step: int, warmup: int, total: int) -> float:
     return min(1.0, (step + 1) / warmup) * cosine
 
 
-def _learn(model: Any, optimiser: Any, batch: dict[str, torch.Tensor], spread: torch.Tensor, judge: Judge, recipe: SftRecipe) -> float:
+Optimisers = Sequence[torch.optim.Optimizer]
+
+
+def _learn(
+    model: Any, optimisers: Optimisers, batch: dict[str, torch.Tensor], spread: torch.Tensor, judge: Judge, recipe: SftRecipe
+) -> float:
     """One step; returns the loss (nats per taught token)."""
     watched = Watched(model.model.language_model.layers[recipe.watched])
     seen = model.model.get_image_features(batch["pixel_values"], batch["image_grid_thw"], return_dict=True)
@@ -154,11 +170,12 @@ def _learn(model: Any, optimiser: Any, batch: dict[str, torch.Tensor], spread: t
     loss = -(spread[labels] * logits.log_softmax(-1)).sum(-1).mean()
     pictured = hidden[batch["input_ids"] == model.config.image_token_id]
     named = name_what_lies_under(model, pictured, batch["under"])
-    optimiser.zero_grad()
+    model.zero_grad()
     looked = watched.loss(batch["look_from"], batch["look_at"])
     (loss + recipe.naming * named + recipe.looking * looked).backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     judge.see(logits.detach(), labels, batch["group"][taught], float(loss.detach()), float(norm), float(named.detach()), float(looked.detach()))
     return float(loss.detach())
 
@@ -277,21 +294,22 @@ class Judge:
         return means
 
 
-def _save(out: Path, model: Any, processor: Processor, optimiser: Any, step: int) -> None:
+def _save(out: Path, model: Any, processor: Processor, optimisers: Optimisers, step: int) -> None:
     """Weights for anyone, state for the resume; written aside and moved into place."""
     tiny.save(out / "checkpoint", model, processor.tokenizer)
-    state = {"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict()}
+    state = {"step": step, "model": model.state_dict(), "optimisers": [each.state_dict() for each in optimisers]}
     torch.save(state, out / "state.new")
     (out / "state.new").replace(out / "state.pt")
 
 
-def _resume(out: Path, model: Any, optimiser: Any) -> int:
+def _resume(out: Path, model: Any, optimisers: Optimisers) -> int:
     """Load the state if there is one; returns the step to go on from."""
     path = out / "state.pt"
     if not path.is_file():
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
+    for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
+        optimiser.load_state_dict(kept)
     log.info("going on from step %d", state["step"])
     return int(state["step"])
