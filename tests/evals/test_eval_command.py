@@ -44,6 +44,15 @@ def test_one_command_asks_and_reports(mine: Path, tmp_path: Path) -> None:
     assert told["samples"] == 5
 
 
+def test_flows_with_budgets_of_their_own_make_one_run(mine: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    list(run_eval(typed(mine, "--conditions", "one_look@16,full", "coarse_to_fine@16", "--out", out), model()))
+    told = json.loads((out / "report.json").read_text())
+    assert list(told["conditions"]) == ["one_look@16", "one_look@full", "coarse_to_fine@16"]
+    with pytest.raises(UsageError, match="leave --flow and --budget out"):
+        list(run_eval(typed(mine, "--conditions", "one_look@16", "--budget", "16", "--out", out), model()))
+
+
 def test_the_same_command_goes_on_and_another_is_refused(mine: Path, tmp_path: Path) -> None:
     out, opened = tmp_path / "run", model()
     list(run_eval(typed(mine, "--budget", "16", "--limit", 3, "--out", out), opened))

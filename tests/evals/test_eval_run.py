@@ -26,7 +26,7 @@ from ergo.backends.scripted import ScriptedBackend
 from ergo.chat import Request
 from ergo.dialect import PUBLISHED
 from ergo.errors import BackendError, DataError, UsageError
-from ergo.evals.conditions import POSTFIX, Condition, Protocol, askings, conditions
+from ergo.evals.conditions import POSTFIX, Condition, Protocol, askings, conditions, conditions_listed
 from ergo.evals.masking import masked
 from ergo.geometry import Box
 from ergo.image import Picture, load_image
@@ -51,6 +51,14 @@ def test_conditions_are_every_flow_with_every_budget() -> None:
     ):
         with pytest.raises(UsageError):
             conditions(flows, budgets)
+
+
+def test_flows_may_have_budgets_of_their_own() -> None:
+    listed = conditions_listed(["one_look@64,full", "coarse_to_fine@64", "one_look@full"])
+    assert [one.name for one in listed] == ["one_look@64", "one_look@full", "coarse_to_fine@64"]
+    for spec in ("one_look", "@64", "one_look@", "two_looks@64"):
+        with pytest.raises(UsageError):
+            conditions_listed([spec])
 
 
 def test_the_published_protocol_is_put_as_the_released_code_puts_it(tmp_path: Path) -> None:

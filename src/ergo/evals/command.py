@@ -13,7 +13,7 @@ from ergo.chat import Sampling
 from ergo.errors import UsageError
 from ergo.evals import benchmarks
 from ergo.evals.compare import between
-from ergo.evals.conditions import ORDERS, Condition, Protocol, conditions
+from ergo.evals.conditions import ORDERS, Condition, Protocol, conditions, conditions_listed
 from ergo.evals.page import page
 from ergo.evals.report import Report
 from ergo.evals.rows import read_run
@@ -35,6 +35,9 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N samples")
     parser.add_argument("--flow", default="coarse_to_fine", metavar="FLOWS", help="coarse_to_fine,one_look,crop_only")
     parser.add_argument("--budget", metavar="N,N", help="vision tokens of each look: 640,1280,full")
+    parser.add_argument(
+        "--conditions", nargs="+", metavar="FLOW@N,N", help="instead of both: one_look@200,full coarse_to_fine@100"
+    )
     parser.add_argument("--preset", choices=MATCHINGS, default="ours", help="prompts, decoding and match")
     parser.add_argument("--options", choices=ORDERS, default="as-is", help="order in which options are shown")
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="ask everything K times")
@@ -50,7 +53,10 @@ def run_eval(args: argparse.Namespace, opened: Opened) -> Iterator[str]:
     if (args.limit is not None and args.limit < 1) or args.window < 1:
         raise UsageError("--limit and --window count samples, at least one")
     data = benchmarks.find(args.benchmark, args.data, args.split, args.limit)
-    chosen = conditions(args.flow, args.budget or str(opened.dialect.budget))
+    if args.conditions and (args.budget or args.flow != "coarse_to_fine"):
+        raise UsageError("--conditions names flows with their budgets: leave --flow and --budget out")
+    listed = conditions_listed(args.conditions) if args.conditions else None
+    chosen = listed or conditions(args.flow, args.budget or str(opened.dialect.budget))
     sampling = Sampling(max_tokens=args.max_tokens, temperature=args.temperature)
     protocol = Protocol(args.preset, args.options, args.seeds, args.mask, sampling)
     out = args.out or Path("runs") / f"{Path(data.name).stem}-{_plain(args.model)}"

@@ -58,6 +58,17 @@ def conditions(flows: str, budgets: str) -> tuple[Condition, ...]:
     return tuple(dict.fromkeys(Condition(flow, budget) for flow in named for budget in counted))
 
 
+def conditions_listed(specs: Sequence[str]) -> tuple[Condition, ...]:
+    """Each flow with budgets of its own, from `one_look@200,full coarse_to_fine@100`; no one twice."""
+    found: dict[Condition, None] = {}
+    for spec in specs:
+        flow, separator, budgets = spec.partition("@")
+        if not separator:
+            raise UsageError(f"--conditions wants FLOW@BUDGET,BUDGET, as one_look@200,full, not {spec!r}")
+        found |= dict.fromkeys(conditions(flow, budgets))
+    return tuple(found)
+
+
 def _budget(text: str) -> int | None:
     if text == "full":
         return None

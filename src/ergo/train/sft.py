@@ -129,7 +129,9 @@ def _optimisers(model: Any, recipe: SftRecipe) -> tuple[torch.optim.Optimizer, .
     are alike in a bright patch, and at the full rate colour grows within a hundred steps until the
     normalisation leaves nothing of the position.
     """
-    patches, matrices, others = [], [], []
+    patches: list[torch.nn.Parameter] = []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, weight in model.named_parameters():
         hidden = weight.dim() == 2 and "embed" not in name and "lm_head" not in name
         (patches if "patch_embed" in name else matrices if hidden else others).append(weight)
