@@ -4,6 +4,7 @@
     ├── UsageError            the caller asked for something that cannot be: a flag, a recipe, a folder
     ├── PictureError          this picture cannot be shown to a model (broken, too large, unknown kind)
     ├── DataError             a data set or run folder is not in the layout its reader expects
+    ├── TrainingStopped       a run stopped itself: the numbers say that going on is a waste
     ├── MissingExtra          an optional part of the package is not installed
     └── BackendError          a model did not answer; `kind` names how, `retryable` says whether to ask again
 
@@ -40,6 +41,10 @@ class MissingExtra(ErgoError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an extra: pip install 'ergo-vlm[{extra}]'")
         self.extra = extra
+
+
+class TrainingStopped(ErgoError):
+    """A run that cannot get better: what was seen, and what to change."""
 
 
 class BackendError(ErgoError):

@@ -123,8 +123,7 @@ class TransformersBackend:
         model = AutoModelForImageTextToText.from_pretrained(name, dtype=precision).to(device)
         if adapter:
             model = _with_adapter(model, adapter)
-        dialect = DIALECTS.get(getattr(config, "ergo_dialect", ""), FAMILIES[config.model_type])
-        return cls(model, load_processor(name), dialect, batch, reuse, force_region)
+        return cls(model, load_processor(name), dialect_of(config), batch, reuse, force_region)
 
     # ── answering ──────────────────────────────────────────────────────────────────────────────
     def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
@@ -350,6 +349,11 @@ def _own(cache: DynamicCache, mask: torch.Tensor, count: int, number: int) -> Ke
 
 
 # ── loading ────────────────────────────────────────────────────────────────────────────────────
+
+
+def dialect_of(config: Any) -> Dialect:
+    """The dialect a checkpoint's configuration names, or its family's."""
+    return DIALECTS.get(getattr(config, "ergo_dialect", ""), FAMILIES[config.model_type])
 
 
 def load_processor(name: str) -> Processor:

@@ -110,7 +110,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     def _direct(self, view: View, asked: Asked, group: str) -> Conversation:
         chat = self.dialect.ask_direct(view, asked.question, asked.choices)
-        return Conversation((Exchange(chat, say_answer(asked, view)),), group)
+        return Conversation((Exchange(chat, say_answer(asked, view)),), group, group == "crop")
 
     def _under(self, view: View, scene: Scene) -> np.ndarray:
         """The word for what lies under each vision token [tokens]: a landmark's colour, a plate's
@@ -129,7 +129,8 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return int(self.processor.tokenizer.convert_tokens_to_ids("Ġ" + word))
 
     def _told(self, view: View, question: str, reply: Reply, group: str) -> Conversation:
-        return Conversation((Exchange(self.dialect.ask_direct(view, question, ()), reply),), group)
+        chat = self.dialect.ask_direct(view, question, ())
+        return Conversation((Exchange(chat, reply),), group, group not in ("direct", "full"))
 
     def _crops(
         self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int, look: TokenBudget

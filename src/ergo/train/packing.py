@@ -37,10 +37,15 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Conversation:
-    """One or two exchanges. group: a name under which accuracy is logged."""
+    """One or two exchanges. group: a name under which accuracy is logged.
+
+    hinted: whether attention is taught where to rest, which one layer can only do where one step leads
+    there; a direct look needs several, and the hint would teach noise.
+    """
 
     exchanges: tuple[Exchange, ...]
     group: str
+    hinted: bool = True
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -71,7 +76,7 @@ def tokens_of(processor: Processor, conversation: Conversation) -> _Tokens:
         row.ids = list(prepared.ids)
         for piece in exchange.reply:
             ids = processor.tokenizer(piece.text, add_special_tokens=False)["input_ids"]
-            if piece.look and exchange.taught:
+            if piece.look and exchange.taught and conversation.hinted:
                 under = start + tokens_in(view, piece.look)
                 row.look |= {len(row.ids) + number: under for number in range(len(ids))}
             row.ids += ids

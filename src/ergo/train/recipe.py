@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ergo.errors import UsageError
 from ergo.train.lessons import Mix, Stage
+from ergo.train.rewards import Reward
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,56 @@ class SftRecipe:
     log_every: int = 20
 
 
+@dataclass(frozen=True)
+class GrpoRecipe:
+    """Reinforcement learning (paper section 4, by TRL's GRPOTrainer).
+
+    start: the policy: a checkpoint's folder or Hub name. verifier: the frozen model R, any model name
+    that `open_backend` takes; None for `start` itself, frozen. seed: of data and sampling.
+    data, samples: where questions come from (train/source.py), and how many of the world's.
+    budget: vision tokens of each look. words: most tokens of each reply. temperature: of rollouts.
+    rewards: what is paid for, with weights. frozen: parts of parameter names that are not trained.
+    lora: arguments of peft.LoraConfig; None to train all weights.
+    validation, validate_every: a source as `data`, and steps between two measurements on
+        `validation_samples` of it (0: never). show_every: steps between rollouts kept as pictures.
+    patience: steps without signal, or with the whole picture as region, before the run stops itself.
+    trl: arguments of trl.GRPOConfig, passed through.
+    """
+
+    kind: str
+    start: str
+    seed: int
+    data: str
+    samples: int
+    budget: int
+    words: int
+    rewards: tuple[Reward, ...]
+    trl: Mapping[str, Any]
+    verifier: str | None = None
+    temperature: float = 1.0
+    frozen: tuple[str, ...] = ()
+    lora: Mapping[str, Any] | None = None
+    validation: str = "world:validation"
+    validation_samples: int = 200
+    validate_every: int = 50
+    show_every: int = 50
+    patience: int = 25
+    threads: int = 1
+
+
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """The recipe as written, with changes of the form `rate=1e-3` or `shape.layers=6` applied."""
+    """The recipe as written, with changes of the form `rate=1e-3` or `shape.layers=6` applied.
+
+    `base = "other.toml"` starts from another recipe beside it: tables are merged, all else replaced.
+    """
     if not path.is_file():
         raise UsageError(f"{path} is not a file; recipes lie in recipes/")
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
+    if "base" in table:
+        table = _over(read_recipe(path.parent / table.pop("base")), table)
     for change in changes:
         key, separator, value = change.partition("=")
         if not separator:
@@ -75,15 +118,22 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
     return table
 
 
+def _over(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in table.items():
+        old = merged.get(key)
+        merged[key] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
 def _put(table: dict[str, Any], key: str, value: str) -> None:
+    """A name that the recipe does not know is refused when the recipe is checked."""
     *path, last = key.split(".")
     for name in path:
         inner = table.get(name)
         if not isinstance(inner, dict):
             raise UsageError(f"the recipe has no table {name!r}, asked for by --set {key}")
         table = inner
-    if last not in table:
-        raise UsageError(f"the recipe has no value {key!r}; it has {', '.join(table)}")
     try:
         table[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -101,3 +151,18 @@ def sft_recipe(table: dict[str, Any]) -> SftRecipe:
         return SftRecipe(shape=shape, stages=stages, budgets=tuple(table.pop("budgets")), **table)
     except (TypeError, KeyError) as error:
         raise UsageError(f"the recipe does not fit a cold start: {error}") from error
+
+
+def grpo_recipe(table: dict[str, Any]) -> GrpoRecipe:
+    """A checked GrpoRecipe from a recipe's table."""
+    table = dict(table)
+    try:
+        rewards = tuple(Reward(**row) for row in table.pop("reward"))
+        recipe = GrpoRecipe(rewards=rewards, frozen=tuple(table.pop("frozen", ())), **table)
+    except (TypeError, KeyError) as error:
+        raise UsageError(f"the recipe does not fit reinforcement learning: {error}") from error
+    if recipe.trl.get("use_vllm"):
+        raise UsageError("use_vllm is not for these recipes: rollouts are made by ergo's own backend (docs/train.md)")
+    for reward in recipe.rewards:
+        reward.scorer()
+    return recipe

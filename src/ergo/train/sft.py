@@ -259,7 +259,7 @@ def softened(tokenizer: Any, deviation: float) -> torch.Tensor:
 class Judge:
     """Accuracy of the words that matter, on batches that were never seen before.
 
-    near: coordinates at most one grid step off. PATTERN words by group: look2, crop, coarse, direct, full.
+    near_GROUP: coordinates at most one grid step off. pattern_GROUP: pattern words. Groups: GROUPS.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -280,14 +280,14 @@ class Judge:
         self._sums["naming"].append(named)
         self._sums["looking"].append(looked)
         number = self._value[labels] >= 0
-        if number.any():
-            off = (self._value[said[number]] - self._value[labels[number]]).abs()
-            self._sums["exact"].append(float((off == 0).float().mean()))
-            self._sums["near"].append(float((off <= GRID).float().mean()))
         for index, name in enumerate(GROUPS):
             chosen = (groups == index) & self._pattern[labels]
             if chosen.any():
                 self._sums[f"pattern_{name}"].append(float((said[chosen] == labels[chosen]).float().mean()))
+            chosen = (groups == index) & number
+            if chosen.any():
+                off = (self._value[said[chosen]] - self._value[labels[chosen]]).abs()
+                self._sums[f"near_{name}"].append(float((off <= GRID).float().mean()))
 
     def summary(self) -> dict[str, float]:
         """Means since the last call."""
