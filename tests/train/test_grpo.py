@@ -1,0 +1,155 @@
+"""Reinforcement learning as it is run: TRL's trainer sees what was sampled, a killed run goes on, adapters load."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import save
+
+from ergo.asking import AskOptions, ask
+from ergo.backends import TINY, open_backend
+from ergo.chat import Sampling
+from ergo.errors import TrainingStopped, UsageError
+from ergo.train import train
+from ergo.train.evidence import Verifier
+from ergo.train.grpo import LooksTrainer, Watch
+from ergo.train.recipe import GrpoRecipe, grpo_recipe, read_recipe
+from ergo.train.source import source_of
+from ergo.world.questions import generate
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+SMALL = (
+    "samples=40", "budget=40", "words=24", "validate_every=0", "show_every=0", "trl.report_to='none'",
+    "trl.num_generations=4", "trl.per_device_train_batch_size=8", "trl.gradient_accumulation_steps=1", "trl.save_steps=2",
+)  # fmt: skip
+
+
+def recipe(*changes: str) -> GrpoRecipe:
+    return grpo_recipe(read_recipe(RECIPES / "tiny-grpo.toml", [*SMALL, *changes]))
+
+
+def rows(out: Path) -> dict[int, dict[str, float]]:
+    """The last row of each step, without the clock's part of it."""
+    found = {}
+    for line in (out / "log.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if "reward" in row:
+            found[row["step"]] = {name: value for name, value in row.items() if "seconds" not in name and "time" not in name}
+    return found
+
+
+def test_the_trainers_log_probabilities_are_the_samplers(tmp_path: Path) -> None:
+    """Through TRL's own batching, padding and forward, rollouts with and without a second picture mixed."""
+    chosen = recipe()
+    verifier = Verifier(open_backend("ergo-tiny"), 40)
+    trainer = LooksTrainer(chosen, str(TINY), source_of("world", 40), verifier, tmp_path)
+    trainer.model.train()
+    inputs = [trainer.train_dataset[number // 4] for number in range(8)]
+    batch = trainer._generate_and_score_completions([dict(row) for row in inputs])
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    views = {name: batch[name] for name in ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")}
+    with torch.no_grad():
+        logprobs, _, _ = trainer._get_per_token_logps_and_entropies(
+            trainer.model, ids, mask, batch["completion_ids"].shape[1], **views
+        )
+    sampled = (batch["tool_mask"] * batch["completion_mask"]).bool()
+    assert sampled.any(1).all()
+    assert not sampled.all()
+    off = (logprobs - batch["sampling_per_token_logps"])[sampled].abs().max()
+    assert off < 1e-3, off  # the sampler never says picture tokens; the trainer gives them their e-6
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(RECIPES / "tiny-grpo.toml", whole, [*SMALL, "trl.max_steps=4"])
+    train(RECIPES / "tiny-grpo.toml", parts, [*SMALL, "trl.max_steps=2"])
+    train(RECIPES / "tiny-grpo.toml", parts, [*SMALL, "trl.max_steps=4"])
+    undisturbed, resumed = rows(whole), rows(parts)
+    assert sorted(undisturbed) == sorted(resumed) == [1, 2, 3, 4]
+    for step in (3, 4):
+        for name, value in undisturbed[step].items():
+            assert resumed[step][name] == pytest.approx(value, rel=1e-4, abs=1e-6), (step, name)
+    trace = ask(next(generate("test", 1)).image, "Where is it?", model=f"hf:{parts / 'checkpoint'}")
+    assert trace.answer is not None
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_the_next_ten_steps_are_the_same(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, "-m", "ergo.cli", "train", str(RECIPES / "tiny-grpo.toml")]
+    settings = ["--set", *SMALL, "trl.max_steps=14", "trl.save_steps=4"]
+    subprocess.run([*command, "--out", str(whole), *settings], check=True)
+    process = subprocess.Popen([*command, "--out", str(killed), *settings])
+    while not (killed / "log.jsonl").is_file() or max(rows(killed), default=0) < 6:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command, "--out", str(killed), *settings], check=True)
+    undisturbed, resumed = rows(whole), rows(killed)
+    for step in range(5, 15):
+        for name, value in undisturbed[step].items():
+            assert resumed[step][name] == pytest.approx(value, rel=1e-3, abs=1e-5), (step, name)
+
+
+def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
+    """The real Qwen2.5-VL classes, shrunk, random: five steps of LoRA."""
+    base = save(tmp_path / "base", "qwen2_5_vl")
+    settings = [
+        *SMALL, f"start='{base}'", "verifier='scripted:<answer>A</answer>'", "trl.max_steps=5",
+        "lora={r=4, target_modules=['q_proj', 'v_proj']}", "trl.learning_rate=1e-2", "patience=9",
+        "trl.per_device_train_batch_size=4",
+    ]  # fmt: skip
+    folder = train(RECIPES / "tiny-grpo.toml", tmp_path / "run", settings)
+    assert (folder / "adapter_model.safetensors").is_file()
+    picture = next(generate("test", 1)).image
+    how = AskOptions(budget=40, sampling=Sampling(max_tokens=8))
+    alone = ask(picture, "What?", model=f"hf:{base}", how=how)
+    adapted = ask(picture, "What?", model=open_backend(f"hf:{base}", adapter=str(folder)), how=how)
+    assert adapted.error is None
+    assert adapted.turns[0].usage.prompt_tokens == alone.turns[0].usage.prompt_tokens
+
+
+def watch(tmp_path: Path, patience: int = 3) -> Watch:
+    trainer: Any = SimpleNamespace()
+    return Watch(recipe(f"patience={patience}"), trainer, tmp_path)
+
+
+def logged(watching: Watch, step: int, **logs: float) -> None:
+    watching.on_log(None, SimpleNamespace(global_step=step), None, logs)
+
+
+def test_a_run_that_cannot_get_better_stops_and_says_what_to_change(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped, match="learning_rate"):
+        logged(watch(tmp_path), 1, loss=float("nan"))
+    for stuck, advice in (({"region/area": 0.99}, "`box` more weight"), ({"region/area": 0.1, "frac_reward_zero_std": 1.0}, "temperature")):
+        watching = watch(tmp_path)
+        logged(watching, 1, **stuck)
+        logged(watching, 2, **{"region/area": 0.2, "frac_reward_zero_std": 0.0})
+        logged(watching, 3, **stuck)
+        logged(watching, 4, **stuck)
+        with pytest.raises(TrainingStopped, match=advice):
+            logged(watching, 5, **stuck)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
+def test_every_recipe_can_be_read(path: Path) -> None:
+    table = read_recipe(path)
+    if table["kind"] == "grpo":
+        assert grpo_recipe(table).rewards
+
+
+def test_a_recipe_that_does_not_fit_is_one_clear_line() -> None:
+    for change in ("regard=1", "trl.use_vllm=true", "reward=[{name='regoin'}]"):
+        with pytest.raises(UsageError):
+            recipe(change)
