@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _bench_arguments(verbs.add_parser("bench", help="time direct and two-look flows against the floor"))
     _world_arguments(verbs.add_parser("world", help="draw scenes with known truth, as a data set"))
     _train_arguments(verbs.add_parser("train", help="train a policy by a recipe"))
+    _serve_arguments(verbs.add_parser("serve", help="an OpenAI-compatible endpoint that looks twice, and its page"))
     return parser
 
 
@@ -283,6 +284,39 @@ def _train(args: argparse.Namespace) -> int:
     recipe = Path(args.recipe)
     folder = train_module.train(recipe, Path(args.out or f"runs/{recipe.stem}"), args.set)
     print(f"checkpoint in {folder}")
+    return 0
+
+
+# ── serve ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_arguments(parser)
+    parser.add_argument("--name", default="ergo", help="under which the model is listed")
+    parser.add_argument("--budget", type=int, metavar="N", help="most vision tokens of each look")
+    parser.add_argument("--max-tokens", type=int, default=4096, metavar="N", help="most tokens of each reply")
+    parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 lets nobody else in")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--server-key", metavar="KEY", help="clients must send it as their API key")
+    parser.add_argument("--served-as", nargs="+", default=[], metavar="HOST", help="names by which clients call this server")
+    parser.add_argument("--allow-origin", nargs="+", default=[], metavar="ORIGIN", help="web pages elsewhere that may call it")
+    parser.add_argument("--fetch-from", nargs="+", default=[], metavar="HOST", help="hosts pictures may be fetched from")
+    parser.add_argument("--queue", type=int, default=64, metavar="N", help="most questions under way; 429 beyond")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="most questions computed together")
+    parser.add_argument("--deadline", type=float, default=120.0, metavar="S", help="seconds for one question")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from ergo.errors import MissingExtra
+
+    try:
+        from ergo.serve.command import serve
+    except ImportError as error:
+        raise MissingExtra("ergo serve", "serve") from error
+    if min(args.queue, args.batch, args.max_tokens) < 1 or args.deadline <= 0 or not 0 < args.port < 65536:
+        raise UsageError("--queue, --batch, --max-tokens, --deadline and --port are positive, a port below 65536")
+    serve(args, model_from(args, batch=args.batch), lambda line: _say(line))
     return 0
 
 

@@ -23,12 +23,16 @@ the view's sides (Qwen3-VL)."""
 
 @dataclass(frozen=True)
 class Prompts:
-    """What is said around the question. {question} is without options in `region`, with them elsewhere."""
+    """What is said around the question. {question} is without options in `region`, with them elsewhere.
+
+    earlier: how a question is put that follows others in a conversation; empty for models that take one at a time.
+    """
 
     system: str
     region: str
     answer: str
     direct: str
+    earlier: str = "Earlier in this conversation:\n{earlier}\n\nNow: {question}"
 
 
 # The released prompts, verbatim, the missing slash of the second <think> included
@@ -50,7 +54,7 @@ PUBLISHED = Prompts(
 )
 
 # For models small enough that reading the prompt would cost more than looking (ours: ergo-tiny).
-TERSE = Prompts(system="", region="{question} Where?", answer="{question}", direct="{question}")
+TERSE = Prompts(system="", region="{question} Where?", answer="{question}", direct="{question}", earlier="{question}")
 
 RegionReading = Literal[
     "exact", "repaired_float", "repaired_order", "repaired_frame", "repaired_tag",

@@ -184,31 +184,31 @@ def _run_threads(jobs: Iterable[Job], backend: Backend, window: int) -> Iterator
 
 def drive(job: Job, backend: Backend) -> Trace:
     """One flow from start to end."""
-    opened = _open(job)
-    while isinstance(opened, _Running):
+    opened = begin(job)
+    while isinstance(opened, Running):
         [result] = backend.complete([opened.request])
-        opened = _advance(opened, result)
+        opened = advance(opened, result)
     return opened
 
 
 def _run_batches(jobs: Iterable[Job], backend: Backend, window: int) -> Iterator[Trace]:
     """All flows in flight ask together."""
     waiting = iter(jobs)
-    running: deque[_Running] = deque()
+    running: deque[Running] = deque()
     ended: deque[Trace] = deque()
     while True:
         while ended:  # handed over before others start: each keeps its picture
             yield ended.popleft()
         for job in islice(waiting, window - len(running)):
-            _sort_in(_open(job), running, ended)
+            _sort_in(begin(job), running, ended)
         if not running and not ended:
             return
         results = deque(backend.complete([one.request for one in running]) if running else ())
         for _ in range(len(running)):
-            _sort_in(_advance(running.popleft(), results.popleft()), running, ended)
+            _sort_in(advance(running.popleft(), results.popleft()), running, ended)
 
 
-def _sort_in(one: _Running | Trace, running: deque[_Running], ended: deque[Trace]) -> None:
+def _sort_in(one: Running | Trace, running: deque[Running], ended: deque[Trace]) -> None:
     if isinstance(one, Trace):
         ended.append(one)
     else:
@@ -216,7 +216,7 @@ def _sort_in(one: _Running | Trace, running: deque[_Running], ended: deque[Trace
 
 
 @dataclass
-class _Running:
+class Running:
     """A flow in flight and what it has said so far."""
 
     flow: Flow
@@ -233,17 +233,21 @@ class _Running:
         return Trace(tuple(self.turns), answer, error, completions, requests, self.tag)
 
 
-def _open(job: Job) -> _Running | Trace:
-    """Start a flow; a picture that cannot be shown ends it before its first request."""
+def begin(job: Job) -> Running | Trace:
+    """Start a flow; a picture that cannot be shown ends it before its first request.
+
+    Drivers of every kind (here by threads and batches, in serve/ by an event loop) are `begin`, a backend's
+    result for `request`, and `advance`, until a Trace comes.
+    """
     tag, make = job
     try:
         flow = make()
-        return _Running(flow, tag, next(flow))
+        return Running(flow, tag, next(flow))
     except PictureError as error:
         return Trace((), None, error, tag=tag)
 
 
-def _advance(one: _Running, result: Completion | BackendError) -> _Running | Trace:
+def advance(one: Running, result: Completion | BackendError) -> Running | Trace:
     """Give a flow its result: it goes on, or ends as a Trace."""
     if isinstance(result, BackendError):
         return one.ended(None, result)

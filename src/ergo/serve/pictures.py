@@ -1,0 +1,113 @@
+"""Pictures that clients name. Data URIs are always taken; addresses only on hosts that were allowed.
+
+A fetch may not become a way into the network behind the server: the host's every address must be public,
+the connection goes to the address that was checked (a name that changes its mind in between gains nothing),
+and each redirect is judged as a new address. `file:` and everything else is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+
+from ergo.errors import PictureError
+from ergo.image import Picture, load_image
+
+REDIRECTS = 3
+
+
+@dataclass(frozen=True)
+class Sources:
+    """hosts: from which pictures may be fetched; none by default. max_bytes, seconds: of one picture.
+
+    max_pixels: of one picture, refused before it is decoded.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    max_bytes: int = 50_000_000
+    seconds: float = 10.0
+    max_pixels: int = 150_000_000
+
+
+def open_picture(url: str, sources: Sources) -> Picture:
+    """The picture at `url`; PictureError in one line for everything that is not one."""
+    if url.startswith("data:"):
+        return load_image(url, sources.max_pixels)
+    if url.startswith(("http://", "https://")):
+        return load_image(fetched(url, sources), sources.max_pixels)
+    raise PictureError("image_url takes a data: URI", "scheme")
+
+
+def fetched(url: str, sources: Sources) -> bytes:
+    """The bytes at an allowed address."""
+    end = time.monotonic() + sources.seconds
+    with httpx.Client(follow_redirects=False, trust_env=False, timeout=sources.seconds) as client:
+        for _ in range(REDIRECTS + 1):
+            request = _aimed(client, url, sources)
+            try:
+                with closing(client.send(request, stream=True)) as response:
+                    if response.is_redirect:
+                        url = str(httpx.URL(url).join(response.headers["location"]))
+                        continue
+                    if response.status_code != 200:
+                        raise PictureError(f"{_host(url)} answered {response.status_code}", "fetch")
+                    return _read(response, end, sources)
+            except httpx.HTTPError as error:
+                raise PictureError(f"{_host(url)} could not be reached ({type(error).__name__})", "fetch") from error
+    raise PictureError(f"more than {REDIRECTS} redirects", "fetch")
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").rstrip(".").lower()
+
+
+def _aimed(client: httpx.Client, url: str, sources: Sources) -> httpx.Request:
+    """A request to the one address that was checked, under the name that was asked for."""
+    host = _host(url)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or host not in sources.hosts or parts.username is not None:
+        raise PictureError("pictures are not fetched from there: send the picture as a data: URI", "host")
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError, UnicodeError) as error:
+        raise PictureError(f"{host} has no address", "host") from error
+    addresses = [str(entry[4][0]) for entry in found]
+    if not addresses or not all(is_public(address) for address in addresses):
+        raise PictureError(f"{host} has an address that is not public", "host")
+    literal = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+    aimed = httpx.URL(url).copy_with(host=literal.strip("[]"))
+    return client.build_request("GET", aimed, headers={"host": host}, extensions={"sni_hostname": host})
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is anyone's: not private, loopback, link-local, reserved, nor such an IPv4 inside an IPv6.
+
+    >>> [is_public(a) for a in ("93.184.216.34", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1")]
+    [True, False, False, False, False, False]
+    """
+    found = ipaddress.ip_address(address.split("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
+        if found in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return found.is_global and not found.is_multicast
+
+
+def _read(response: httpx.Response, end: float, sources: Sources) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > sources.max_bytes:
+            raise PictureError(f"the picture has more than {sources.max_bytes:,} bytes", "too_large")
+        if time.monotonic() > end:
+            raise PictureError(f"the picture took longer than {sources.seconds:g} s", "fetch")
+    return bytes(body)
