@@ -1,0 +1,222 @@
+"""The endpoint as the official client, at its current major version, sees it."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from serving import asking, data_uri, echo, scripted, serving
+
+from ergo.backends import open_backend
+from ergo.backends.scripted import ScriptedBackend
+from ergo.chat import Completion, Request
+from ergo.demo.__main__ import HERE as DEMO
+from ergo.errors import BackendError
+from ergo.sample import read_samples
+from ergo.serve.app import Settings
+from ergo.serve.engine import Limits
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(scripted()) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+
+
+def test_models_are_listed(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["ergo"]
+
+
+def test_a_picture_is_looked_at_twice(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.create(model="ergo", **asking("How many? #41"))
+    message = reply.choices[0].message
+    assert message.content == "41"
+    assert message.reasoning_content == "<think>over there</think><zoom>[28, 28, 140, 112]</zoom>\n<think>closely</think>"  # type: ignore[attr-defined]
+    told = reply.ergo  # type: ignore[attr-defined]
+    assert told["region_reading"] == "exact"
+    assert len(told["turns"]) == 2
+    assert told["vision_tokens"] == sum(view["tokens"] for turn in told["turns"] for view in turn["views"])
+    assert reply.usage
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens > 0
+
+
+def test_the_stream_brings_each_look_then_the_answer_then_the_usage(client: openai.OpenAI) -> None:
+    chunks = list(
+        client.chat.completions.create(model="ergo", stream=True, stream_options={"include_usage": True}, **asking("#5"))
+    )
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    thoughts = [delta.reasoning_content for delta in deltas if getattr(delta, "reasoning_content", None)]  # type: ignore[attr-defined]
+    assert [thought.strip()[:7] for thought in thoughts] == ["<think>", "<think>"]
+    assert "".join(delta.content or "" for delta in deltas) == "5"
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+    assert chunks[-1].usage
+    assert not chunks[-1].choices
+    looks = [chunk.ergo["turn"] for chunk in chunks if "turn" in (getattr(chunk, "ergo", None) or {})]  # type: ignore[attr-defined]
+    assert looks[0]["next_region"] == looks[1]["views"][0]["box"]
+    assert not any(chunk.usage for chunk in client.chat.completions.create(model="ergo", stream=True, **asking()))
+
+
+def test_a_later_question_is_about_the_latest_picture_and_knows_what_was_said(address: str) -> None:
+    seen: list[Request] = []
+
+    def keep(request: Request) -> str:
+        seen.append(request)
+        return echo(request)
+
+    messages = [
+        *asking("How many boats? #1", data_uri((300, 200)))["messages"],
+        {"role": "assistant", "content": "three"},
+        *asking("How many cars? #2", data_uri((900, 300)))["messages"],
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "And how many of them are red? #3"},
+    ]
+    with serving(scripted(keep)) as own:
+        client = openai.OpenAI(base_url=f"{own}/v1", api_key="none")
+        assert client.chat.completions.create(model="ergo", messages=messages).choices[0].message.content == "3"
+        assert seen[0].views[0].picture.size.width == 900
+        assert "user: How many cars? #2\nassistant: two" in seen[0].chat[-1].text
+        client.chat.completions.create(model="ergo", messages=messages, extra_body={"ergo": {"picture": 0}})
+        assert seen[2].views[0].picture.size.width == 300
+
+
+def test_text_alone_passes_through_in_one_turn(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.create(model="ergo", messages=[{"role": "user", "content": "Write a title. #9"}])
+    assert reply.choices[0].message.content == "9"
+    assert len(reply.ergo["turns"]) == 1  # type: ignore[attr-defined]
+    assert reply.ergo["vision_tokens"] == 0  # type: ignore[attr-defined]
+
+
+def test_flow_budget_options_and_a_drawn_region_are_the_clients_choice(client: openai.OpenAI) -> None:
+    for ergo, turns in (({"flow": "one_look"}, 1), ({"budget": 16}, 2), ({"flow": "crop_only", "region": [100, 100, 200, 180]}, 1)):
+        told = client.chat.completions.create(model="ergo", extra_body={"ergo": ergo}, **asking()).ergo  # type: ignore[attr-defined]
+        assert len(told["turns"]) == turns
+        assert all(view["tokens"] <= ergo.get("budget", 640) for turn in told["turns"] for view in turn["views"])
+    assert told["turns"][0]["views"][0]["box"] == [100, 100, 200, 180]
+
+
+def test_unknown_fields_are_tolerated(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.create(
+        model="ergo", user="me", presence_penalty=0.1, extra_body={"chat_id": "x", "tools": []}, **asking("#8")
+    )
+    assert reply.choices[0].message.content == "8"
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ({"model": "gpt-9"}, openai.NotFoundError, "there is ergo"),
+        ({"extra_body": {"ergo": {"flow": "three_looks"}}}, openai.BadRequestError, "flow"),
+        ({"extra_body": {"ergo": {"flow": "crop_only"}}}, openai.BadRequestError, "ergo.region"),
+        ({"extra_body": {"ergo": {"flow": "crop_only", "region": [9, 9, 1, 1]}}}, openai.BadRequestError, "ergo.region"),
+        ({"extra_body": {"ergo": {"flow": "crop_only", "region": [5000, 5000, 6000, 6000]}}}, openai.BadRequestError, "inside"),
+        ({"extra_body": {"ergo": {"picture": 3}}}, openai.BadRequestError, "counts from 0"),
+    ],
+)
+def test_mistakes_are_errors_of_the_clients_own_kind(
+    client: openai.OpenAI, fields: dict[str, object], error: type[Exception], words: str
+) -> None:
+    for stream in (False, True):
+        with pytest.raises(error, match=words):
+            client.chat.completions.create(**{"model": "ergo", "stream": stream, **asking(), **fields})  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(("kind", "status"), [("timeout", 504), ("refused", 502), ("out_of_memory", 503)])
+def test_a_model_that_fails_has_its_status(kind: str, status: int) -> None:
+    with serving(scripted(lambda _: BackendError("it did not answer", kind))) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+        for stream in (False, True):
+            with pytest.raises(openai.APIStatusError) as raised:
+                client.chat.completions.create(model="ergo", stream=stream, **asking())
+            assert raised.value.status_code == status
+
+
+def test_past_its_deadline_a_question_ends(address: str) -> None:
+    with serving(scripted(seconds=1.0), Settings(limits=Limits(deadline=0.2))) as slow:
+        client = openai.OpenAI(base_url=f"{slow}/v1", api_key="none", max_retries=0)
+        with pytest.raises(openai.APIStatusError, match="not answered within") as raised:
+            client.chat.completions.create(model="ergo", **asking())
+        assert raised.value.status_code == 504
+
+
+def test_beyond_the_queue_is_429_with_a_time_to_come_back() -> None:
+    with serving(scripted(seconds=0.5), Settings(limits=Limits(queue=2))) as address:
+        statuses: list[int] = []
+
+        def ask() -> None:
+            reply = httpx.post(f"{address}/v1/chat/completions", json=asking(), timeout=10)
+            statuses.append(reply.status_code)
+            assert reply.status_code == 200 or int(reply.headers["retry-after"]) >= 1
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(statuses) == [200, 200, 429, 429, 429, 429]
+
+
+def test_a_client_who_leaves_ends_the_work_between_two_looks() -> None:
+    opened = scripted(seconds=0.4)
+    assert isinstance(opened.backend, ScriptedBackend)
+    with serving(opened) as address:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}/v1/chat/completions", json=asking(), timeout=0.15)
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=asking(stream=True), timeout=5) as reply:
+            next(reply.iter_lines())
+        deadline = time.monotonic() + 3
+        while httpx.get(f"{address}/health").json()["under_way"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert httpx.get(f"{address}/health").json()["under_way"] == 0
+        first_looks = sum(request.expect == "region" for request in opened.backend.requests)
+        assert first_looks == 2
+        assert len(opened.backend.requests) <= 3
+
+
+def test_a_local_model_gets_what_is_ready_together_and_nothing_is_mixed() -> None:
+    sizes: list[int] = []
+
+    class Counting(ScriptedBackend):
+        def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
+            sizes.append(len(requests))
+            return super().complete(requests)
+
+    counted = replace(scripted(), backend=Counting(echo, 0.05, parallel=False))
+    with serving(counted) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+        answers: dict[int, str | None] = {}
+
+        def ask(number: int) -> None:
+            reply = client.chat.completions.create(model="ergo", **asking(f"#{number}"))
+            answers[number] = reply.choices[0].message.content
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == {number: str(number) for number in range(24)}
+    assert max(sizes) > 4
+
+
+def test_the_shipped_model_answers_and_keeps_its_first_look() -> None:
+    sample = next(read_samples(DEMO / "samples.jsonl"))
+    uri = f"data:image/jpeg;base64,{base64.b64encode(Path(str(sample.image)).read_bytes()).decode()}"
+    with serving(open_backend("ergo-tiny")) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+        reply = client.chat.completions.create(model="ergo", extra_body={"ergo": {"options": list(sample.choices)}}, **asking(sample.question, uri))
+        assert reply.usage
+        assert reply.usage.prompt_tokens_details
+        assert reply.usage.prompt_tokens_details.cached_tokens
+        assert reply.ergo["region"]  # type: ignore[attr-defined]
