@@ -36,8 +36,8 @@ def echo(request: Request) -> str:
     return f"<think>closely</think><answer>{numbers[-1] if numbers else 'hello'}</answer>"
 
 
-def scripted(script: Any = echo, seconds: float = 0.0, parallel: bool = True) -> Opened:
-    return Opened(ScriptedBackend(script, seconds, parallel), QWEN2_5_VL, 28, "scripted")
+def scripted(script: Any = echo, seconds: float = 0.0, parallel: bool = True, record: bool = True) -> Opened:
+    return Opened(ScriptedBackend(script, seconds, parallel, record), QWEN2_5_VL, 28, "scripted")
 
 
 @contextmanager

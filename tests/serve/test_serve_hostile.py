@@ -129,7 +129,7 @@ def test_an_allowed_name_that_points_inside_is_not_fetched() -> None:
     inside = Sources(hosts=frozenset({"localhost", "127.0.0.1", "::1", "2130706433", "0x7f.1", "127.1", "0"}))
     for host in inside.hosts:
         url = f"http://[{host}]/a.png" if ":" in host else f"http://{host}/a.png"
-        with pytest.raises(PictureError, match="not public|no address"):
+        with pytest.raises(PictureError, match=r"not public|no address"):
             fetched(url, inside)
 
 

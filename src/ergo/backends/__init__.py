@@ -45,7 +45,7 @@ def open_backend(spec: str, dialect: str | None = None, **settings: Any) -> Open
         from ergo.backends.scripted import ScriptedBackend
 
         spoken = dialect_named(dialect) if dialect else QWEN2_5_VL
-        return Opened(ScriptedBackend([rest]), spoken, spoken.patch, "scripted")
+        return Opened(ScriptedBackend([rest], record=False), spoken, spoken.patch, "scripted")
     if not separator and Path(spec).is_dir():
         return _open_local(spec, dialect, settings)
     raise UsageError(f"no model is named {spec!r}: say ergo-tiny, hf:NAME, hf:FOLDER or openai:URL")

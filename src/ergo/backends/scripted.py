@@ -15,13 +15,15 @@ class ScriptedBackend:
     """Answers from a script.
 
     script: a function of the request, or replies given out in turn (the last one for ever after).
-    requests: everything that was asked, in order. seconds: how long each reply takes to come.
+    requests: everything that was asked, in order. seconds: how long each reply takes to come. record: off for long runs:
+    requests hold their pictures.
     """
 
     def __init__(
-        self, script: Callable[[Request], Reply] | Iterable[Reply], seconds: float = 0.0, parallel: bool = True
+        self, script: Callable[[Request], Reply] | Iterable[Reply], seconds: float = 0.0, parallel: bool = True, record: bool = True
     ) -> None:
         self.parallel = parallel
+        self._record = record
         self.requests: list[Request] = []
         self._seconds = seconds
         self._script = script if callable(script) else _in_turn(script)
@@ -29,7 +31,8 @@ class ScriptedBackend:
     def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
         if self._seconds:
             time.sleep(self._seconds)
-        self.requests += requests
+        if self._record:
+            self.requests += requests
         return [self._completion(request) for request in requests]
 
     def _completion(self, request: Request) -> Completion | BackendError:
