@@ -175,6 +175,15 @@ def test_the_only_model_is_found_once_for_many() -> None:
     assert {payload["model"] for payload in server.payloads} == {"tiny"}
 
 
+def test_a_server_on_this_machine_that_reads_bmp_gets_it_and_others_png() -> None:
+    for owner, format, kind in (("vllm", None, "bmp"), ("vllm", "png", "png"), ("somebody", None, "png")):
+        listed = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": owner}]}
+        with FaultyServer(models=listed) as server, backend(server, format=format) as model:
+            model.served()
+            model.complete([ASK])
+            assert f"data:image/{kind};base64," in json.dumps(server.payloads[-1])
+
+
 def test_a_given_model_is_not_asked_for() -> None:
     with FaultyServer() as server, backend(server, model="mine") as model:
         model.complete([ASK])
