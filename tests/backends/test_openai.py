@@ -180,7 +180,8 @@ def test_a_server_on_this_machine_that_reads_bmp_gets_it_and_others_png() -> Non
         listed = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": owner}]}
         with FaultyServer(models=listed) as server, backend(server, format=format) as model:
             model.served()
-            model.complete([ASK])
+            view = View.of(Picture(Image.new("RGB", (64, 64))), TokenBudget(4))
+            model.complete([Request((Message("user", (view, "What is it?")),))])
             assert f"data:image/{kind};base64," in json.dumps(server.payloads[-1])
 
 
