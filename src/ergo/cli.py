@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ergo.errors import ErgoError, UsageError
+from ergo.image import give_freed_memory_back
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; a mistake of the user prints one line and returns 2, a failed question 1."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(message)s")
+    give_freed_memory_back()
     run: Verb = args.run
     try:
         return run(args)
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _world_arguments(verbs.add_parser("world", help="draw scenes with known truth, as a data set"))
     _train_arguments(verbs.add_parser("train", help="train a policy by a recipe"))
     _serve_arguments(verbs.add_parser("serve", help="an OpenAI-compatible endpoint that looks twice, and its page"))
+    _batch_arguments(verbs.add_parser("batch", help="the same two looks over millions of pictures"))
     return parser
 
 
@@ -318,6 +321,38 @@ def _serve(args: argparse.Namespace) -> int:
         raise UsageError("--queue, --batch, --max-tokens, --deadline and --port are positive, a port below 65536")
     serve(args, model_from(args, batch=args.batch), lambda line: _say(line))
     return 0
+
+
+# ── batch ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _batch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", help="a folder, a glob, or a .jsonl, .csv or .parquet file; any fsspec address")
+    parser.add_argument("output", help="a folder of its own for Parquet shards; the same command goes on where it stopped")
+    add_model_arguments(parser)
+    parser.add_argument("--question", help="asked about every picture; without it the table's own column")
+    parser.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="answers to choose from")
+    parser.add_argument("--flow", default="coarse_to_fine", choices=("coarse_to_fine", "one_look"))
+    parser.add_argument("--budget", type=int, metavar="N", help="most vision tokens of each look")
+    parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of each reply")
+    parser.add_argument("--where", default="local", metavar="PLACE", help="local, ray (on this machine), or a cluster's address (ray://...)")
+    parser.add_argument("--num-actors", type=int, default=1, metavar="N", help="models, on Ray")
+    parser.add_argument("--gpus", type=float, default=0.0, metavar="N", help="of each actor, on Ray")
+    parser.add_argument("--in-flight", type=int, default=32, metavar="N", help="rows under way at once, in each model")
+    parser.add_argument("--shard", type=int, default=256, metavar="N", help="rows in an output file")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    parser.add_argument("--retry-failed", action="store_true", help="ask again what failed in earlier sessions")
+    parser.set_defaults(run=_batch)
+
+
+def _batch(args: argparse.Namespace) -> int:
+    from ergo.errors import MissingExtra
+
+    try:
+        from ergo.batch.command import batch
+    except ImportError as error:
+        raise MissingExtra("ergo batch", "batch") from error
+    return _print_lines(batch(args, lambda: model_from(args, batch=args.in_flight)))
 
 
 if __name__ == "__main__":

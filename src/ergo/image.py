@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ctypes
 import io
 import logging
 import re
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -199,6 +201,20 @@ def _to_grid(low: float, high: float, shown: int, start: int, end: int) -> tuple
         last = first + 1
     return first, last
 
+
+def give_freed_memory_back() -> None:
+    """Have the C library return large freed blocks to the system at once, for the life of this process.
+
+    Pillow keeps a picture in blocks of 16 MB. Once one was freed, glibc takes such blocks from its heaps, one for
+    each thread, and keeps what is freed: with 16 pictures of 48 megapixels in turn, 5.2 GB instead of 2.8. The
+    command line calls this; a library should not. Does nothing where there is no glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
 
 Format = Literal["png", "webp", "bmp"]
 

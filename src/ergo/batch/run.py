@@ -1,0 +1,222 @@
+"""The drivers. Both give rows that are not done yet to Workers, and write what comes back as shards.
+
+On this machine one Worker takes all rows in turn. A journal names the rows under way, so that after a crash they
+are suspects: each is done again alone, and one that has ended the process STRIKES times is written down as an error.
+On Ray, Data's `map_batches` hands blocks of rows to a pool of actors, each a Worker with a model of its own; what
+travels is the address of a picture. The actor writes its block as a shard itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ergo.backends import Opened
+from ergo.batch.rows import Row
+from ergo.batch.shards import Shards
+from ergo.batch.worker import How, Worker, finished
+from ergo.errors import BackendError, UsageError
+from ergo.pipeline import Trace
+
+log = logging.getLogger(__name__)
+
+STRIKES = 3
+JOURNAL = "under-way.jsonl"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands. done: rows of this session; total: that there are to do, None while unknown."""
+
+    done: int
+    failed: int
+    total: int | None
+    vision_tokens: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.done / max(self.seconds, 1e-9)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to go."""
+        return (self.total - self.done) / self.rate if self.total is not None and self.done else None
+
+
+class Count:
+    """Rows going by, as Progress."""
+
+    def __init__(self, total: int | None) -> None:
+        self.total = total
+        self.done = self.failed = self.tokens = 0
+        self.started = time.perf_counter()
+
+    def add(self, done: int, failed: int, tokens: int) -> Progress:
+        """So many more rows."""
+        self.done, self.failed, self.tokens = self.done + done, self.failed + failed, self.tokens + tokens
+        return Progress(self.done, self.failed, self.total, self.tokens, time.perf_counter() - self.started)
+
+
+# ── this machine ───────────────────────────────────────────────────────────────────────────────
+
+
+def run_here(rows: Iterable[Row], shards: Shards, worker: Worker, shard: int, total: int | None) -> Iterator[Progress]:
+    """shard: rows in a file. Rows in a shard already are passed over."""
+    done, count = shards.done(), Count(total)
+    journal = Journal(Path(shards.address) / JOURNAL if "://" not in shards.address else None)
+    put_off: list[Row] = []
+
+    def innocent() -> Iterator[Row]:
+        for row in rows:
+            if row.id in done:
+                continue
+            if journal.suspects[row.id]:
+                put_off.append(row)
+            else:
+                yield journal.noted(row)
+
+    def told(answers: Sequence[dict[str, Any]]) -> Progress:
+        failed = sum(row["error_kind"] is not None for row in answers)
+        return count.add(len(answers), failed, sum(sum(row["vision_tokens"]) for row in answers))
+
+    for answers in _grouped(worker.answers(innocent()), shard, told):
+        if isinstance(answers, Progress):
+            yield answers
+        else:
+            shards.write(answers)
+    solitary = Worker(worker.opened, worker.how, in_flight=1)
+    for row in put_off:  # each is safe before the next begins
+        ended = journal.suspects[row.id] >= STRIKES
+        answered = [killed(row)] if ended else list(solitary.answers([journal.noted(row)]))
+        shards.write(answered)
+        yield told(answered)
+    journal.close()
+
+
+def _grouped(
+    answers: Iterable[dict[str, Any]], size: int, told: Callable[[Sequence[dict[str, Any]]], Progress]
+) -> Iterator[Progress | list[dict[str, Any]]]:
+    """Progress for each row, and the rows in groups of `size`."""
+    group: list[dict[str, Any]] = []
+    for row in answers:
+        group.append(row)
+        yield told([row])
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def killed(row: Row) -> dict[str, Any]:
+    """A row that ended its worker again and again."""
+    error = BackendError(f"the process ended {STRIKES} times while this row was under way", "killed_worker")
+    return finished(row, Trace((), None, error))
+
+
+class Journal:
+    """Ids of the rows that were begun, one a line; what a session leaves behind unfinished was under way when it died.
+
+    path: None where there is no file of one's own (an object store): then nobody is suspected.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.suspects: Counter[str] = Counter()
+        if path and path.is_file():
+            for line in path.read_bytes().splitlines():
+                try:
+                    self.suspects[json.loads(line)] += 1
+                except ValueError:
+                    continue  # half a line: its writer was killed
+        self._file = path.open("ab", buffering=0) if path else None
+
+    def noted(self, row: Row) -> Row:
+        """The row, after writing down that it begins."""
+        if self._file:
+            self._file.write(json.dumps(row.id).encode() + b"\n")
+        return row
+
+    def close(self) -> None:
+        """All rows are done: nobody is suspected any more."""
+        if self._file and self.path:
+            self._file.close()
+            self.path.unlink()
+
+
+# ── Ray ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Actors on Ray. address: ray://HOST:10001, an address of a running cluster, or None for one on this machine.
+
+    actors: how many. gpus, cpus: of each. in_flight: rows under way in each.
+    """
+
+    address: str | None
+    actors: int
+    in_flight: int
+    gpus: float = 0.0
+    cpus: float = 1.0
+
+
+class Actor:
+    """A Worker as Ray Data calls it: a block of rows in, one line about it out; the rows themselves go into a shard."""
+
+    def __init__(self, open_model: Callable[[], Opened], how: How, in_flight: int, output: str) -> None:
+        self._worker = Worker(open_model(), how, in_flight)
+        self._shards = Shards(output)
+
+    def __call__(self, block: dict[str, Any]) -> dict[str, list[Any]]:
+        rows = [Row(**json.loads(line)) for line in block["row"]]
+        answers = list(self._worker.answers(rows))
+        self._shards.write(answers)
+        failed = sum(row["error_kind"] is not None for row in answers)
+        return {"done": [len(answers)], "failed": [failed], "tokens": [sum(sum(row["vision_tokens"]) for row in answers)]}
+
+
+def run_on_ray(
+    rows: Iterable[Row], shards: Shards, open_model: Callable[[], Opened], how: How, fleet: Fleet, shard: int
+) -> Iterator[Progress]:
+    """The same, by a pool of actors. A block that was lost with its actor or node is done again by another."""
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    try:
+        import ray
+    except ImportError as error:
+        from ergo.errors import MissingExtra
+
+        raise MissingExtra("ergo batch on Ray", "batch") from error
+    if not ray.is_initialized():
+        try:
+            ray.init(fleet.address, log_to_driver=False, configure_logging=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UsageError(f"no Ray cluster answers at {fleet.address}: {error}") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    done = shards.done()
+    lines = [json.dumps(asdict(row)) for row in rows if row.id not in done]
+    count = Count(len(lines))
+    if not lines:
+        return
+    blocks = ray.data.from_items([{"row": line} for line in lines], override_num_blocks=max(1, -(-len(lines) // shard)))
+    results = blocks.map_batches(
+        Actor,
+        fn_constructor_args=(open_model, how, fleet.in_flight, shards.address),
+        batch_size=shard,
+        compute=ray.data.ActorPoolStrategy(size=fleet.actors),
+        ray_remote_args={"num_gpus": fleet.gpus, "num_cpus": fleet.cpus},
+    )
+    for one in results.iter_rows():
+        yield count.add(one["done"], one["failed"], one["tokens"])
+

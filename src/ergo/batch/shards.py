@@ -1,0 +1,99 @@
+"""Finished rows as Parquet. A shard is written aside and moved into place: it is there whole, or not at all.
+
+Its name is made from the ids in it, so work that is done twice (a worker that died after writing, before saying
+so) writes the same file again instead of another. What stands in any shard is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ergo.errors import UsageError
+
+SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "picture": pa.string(),
+        "question": pa.string(),
+        "answer": pa.string(),
+        "answer_reading": pa.string(),
+        "region": pa.list_(pa.int64()),
+        "region_reading": pa.string(),
+        "reasoning": pa.string(),
+        "replies": pa.list_(pa.string()),
+        "prompt_tokens": pa.list_(pa.int64()),
+        "vision_tokens": pa.list_(pa.int64()),
+        "cached_tokens": pa.list_(pa.int64()),
+        "generated_tokens": pa.list_(pa.int64()),
+        "seconds": pa.list_(pa.float64()),
+        "error_kind": pa.string(),
+        "error": pa.string(),
+    }
+)
+"""Lists hold one entry a look. region: [left, top, right, bottom] of the upright picture; null for all of it."""
+
+
+class Shards:
+    """A folder of shards at any fsspec address."""
+
+    def __init__(self, address: str) -> None:
+        self._system, self._path = fsspec.core.url_to_fs(address)
+        self.address = address
+
+    def prepare(self) -> None:
+        """Make the folder; refuse one that holds something else."""
+        self._system.makedirs(self._path, exist_ok=True)
+        others = [one for one in self._names() if not one.endswith((".parquet", ".new", ".jsonl"))]
+        if others:
+            raise UsageError(f"{self.address} holds {others[0].rsplit('/', 1)[-1]}: give a folder of its own for the output")
+
+    def _names(self) -> list[str]:
+        return sorted(self._system.ls(self._path, detail=False)) if self._system.isdir(self._path) else []
+
+    def _shards(self) -> list[str]:
+        self._system.invalidate_cache()
+        return [name for name in self._names() if name.endswith(".parquet")]
+
+    def done(self) -> set[str]:
+        """Ids of all rows that stand in a shard."""
+        found: set[str] = set()
+        for name in self._shards():
+            with self._system.open(name, "rb") as file:
+                found.update(pq.read_table(file, columns=["id"])["id"].to_pylist())
+        return found
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Everything, shard by shard."""
+        for name in self._shards():
+            with self._system.open(name, "rb") as file:
+                yield from pq.read_table(file).to_pylist()
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """One shard."""
+        ordered = sorted(rows, key=lambda row: str(row["id"]))
+        name = hashlib.sha256("\0".join(str(row["id"]) for row in ordered).encode()).hexdigest()[:24]
+        self._put(f"{self._path}/part-{name}.parquet", ordered)
+
+    def _put(self, final: str, rows: Sequence[dict[str, Any]]) -> None:
+        aside = final.removesuffix(".parquet") + ".new"
+        with self._system.open(aside, "wb") as file:
+            pq.write_table(pa.Table.from_pylist(list(rows), SCHEMA), file)
+        self._system.mv(aside, final)
+
+    def forget_failed(self) -> int:
+        """Take rows with an error out, so that they are done again; returns how many."""
+        forgotten = 0
+        for name in self._shards():
+            with self._system.open(name, "rb") as file:
+                rows = pq.read_table(file).to_pylist()
+            kept = [row for row in rows if row["error_kind"] is None]
+            if len(kept) < len(rows):
+                forgotten += len(rows) - len(kept)
+                self._put(name, kept) if kept else self._system.rm(name)
+        return forgotten

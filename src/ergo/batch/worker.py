@@ -1,0 +1,90 @@
+"""One worker: a model, and many rows under way. It knows nothing of where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+
+from ergo.asking import looking_at, start_flow
+from ergo.backends import Opened
+from ergo.batch.rows import Row
+from ergo.chat import Sampling
+from ergo.errors import PictureError
+from ergo.image import Picture, load_image
+from ergo.pipeline import Flow, Question, Trace, run
+
+
+@dataclass(frozen=True)
+class How:
+    """How every row is asked. budget: vision tokens of each look; None for the model family's. words: most tokens of a reply."""
+
+    flow: str = "coarse_to_fine"
+    budget: int | None = None
+    words: int = 1024
+
+
+class Worker:
+    """Answers rows; both looks of a row come from the same model, the second while its cache holds the first.
+
+    in_flight: rows under way at once, and so the most pictures decoded at once.
+    """
+
+    def __init__(self, opened: Opened, how: How, in_flight: int) -> None:
+        self.opened = opened
+        self.in_flight = in_flight
+        self.how = how
+        self._looking = looking_at(opened, how.budget, Sampling(how.words))
+
+    def answers(self, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+        """A finished row for each, as they finish; whatever is wrong with one is written in its error."""
+        jobs = ((row, self._maker(row)) for row in rows)
+        for trace in run(jobs, self.opened.backend, self.in_flight):
+            assert isinstance(trace.tag, Row)
+            yield finished(trace.tag, trace)
+
+    def _maker(self, row: Row) -> Callable[[], Flow]:
+        def make() -> Flow:
+            if row.problem:
+                raise PictureError(row.problem, "bad_row")
+            picture = open_picture(row.address)
+            return start_flow(self.how.flow, picture, Question(row.question, row.options), self._looking, None)
+
+        return make
+
+
+def open_picture(address: str) -> Picture:
+    """A picture at any fsspec address; encoded bytes travel, and are decoded here."""
+    if address.startswith("data:") or "://" not in address:
+        return load_image(address)
+    try:
+        with fsspec.open(address, "rb") as file:
+            encoded: bytes = file.read()
+    except (OSError, ValueError, ImportError) as error:
+        raise PictureError(f"{address} cannot be read: {error}", "unreadable") from error
+    return load_image(encoded)
+
+
+def finished(row: Row, trace: Trace) -> dict[str, Any]:
+    """A row of shards.SCHEMA."""
+    answer, turns = trace.answer, trace.turns
+    return {
+        "id": row.id,
+        "picture": row.address if not row.address.startswith("data:") else "data URI",
+        "question": row.question,
+        "answer": answer.text if answer else None,
+        "answer_reading": answer.reading if answer else None,
+        "region": list(answer.region.corners) if answer and answer.region else None,
+        "region_reading": answer.region_reading if answer else None,
+        "reasoning": answer.thought if answer else None,
+        "replies": [turn.text for turn in turns],
+        "prompt_tokens": [turn.usage.prompt_tokens for turn in turns],
+        "vision_tokens": [sum(view.tokens for view in turn.views) for turn in turns],
+        "cached_tokens": [turn.usage.cached_tokens for turn in turns],
+        "generated_tokens": [turn.usage.generated_tokens for turn in turns],
+        "seconds": [turn.seconds.total for turn in turns],
+        "error_kind": trace.error.kind if trace.error else None,
+        "error": str(trace.error) if trace.error else None,
+    }
