@@ -215,7 +215,8 @@ def run_on_ray(
         fn_constructor_args=(open_model, how, fleet.in_flight, shards.address),
         batch_size=shard,
         compute=ray.data.ActorPoolStrategy(size=fleet.actors),
-        ray_remote_args={"num_gpus": fleet.gpus, "num_cpus": fleet.cpus},
+        num_gpus=fleet.gpus,
+        num_cpus=fleet.cpus,
     )
     for one in results.iter_rows():
         yield count.add(one["done"], one["failed"], one["tokens"])
