@@ -37,6 +37,11 @@ MAX_PIXELS = 400_000_000
 """Pixels of the largest picture that is decoded: a limit against decompression bombs (1.6 GB of RGB
 in Pillow). Judged by the header, before any pixel is decoded."""
 
+MAX_STORED = 50_000_000_000
+"""Pixels of the largest picture that stays on disk and is read part by part, which no size of it makes expensive to hold."""
+
+_TILE_WIDTH = 322  # the TIFF tag of files that are stored as tiles
+
 MAX_SIDE = 1_000_000
 """Pixels of the longest side: a sliver longer than this costs more to show than its area suggests."""
 
@@ -297,13 +302,15 @@ def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None)
     try:
         image = _header(file, name)
         size = Size(*image.size)
-        if size.area > max_pixels or max(size.width, size.height) > MAX_SIDE:
+        on_disk = bool(path and _pays_on_disk(image, file))
+        limit = max(max_pixels, MAX_STORED) if on_disk else max_pixels
+        if size.area > limit or max(size.width, size.height) > MAX_SIDE:
             raise PictureError(
-                f"{name} is {size} pixels, more than the limit of {max_pixels:,} (or a side of {MAX_SIDE:,})",
+                f"{name} is {size} pixels, more than the limit of {limit:,} (or a side of {MAX_SIDE:,})",
                 "too_large",
             )
-        if path and _pays_on_disk(image, file):
-            return Picture(PixelsOnDisk(path, size), name)
+        if path and on_disk:
+            return Picture(PixelsOnDisk(path, size, _TILE_WIDTH in getattr(image, "tag_v2", ())), name)
         _decode(image)
         return Picture(DecodedPixels.of(image, name, _orientation(image)), name)
     except PictureError:
@@ -482,14 +489,17 @@ class PixelsOnDisk:
 
     path: Path
     size: Size
+    tiled: bool
 
     def strips(self, box: Box) -> Iterator[Image.Image]:
         import pyvips
 
+        access = "random" if self.tiled else "sequential"  # tiles are read where they lie, rows from the top
+
         try:
             # from a Source, for in a plain file name pyvips takes [..] for options
             stored = pyvips.Image.new_from_source(
-                pyvips.Source.new_from_file(str(self.path)), "", access="sequential", fail_on="error"
+                pyvips.Source.new_from_file(str(self.path)), "", access=access, fail_on="error"
             )
             region = pyvips.Region.new(stored)
             mode = "RGB" if stored.bands == 3 else "L"
