@@ -8,20 +8,11 @@ The model is tiny and random: what it says is noise, what is counted is exact.
 from __future__ import annotations
 
 import io
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
+from conftest import Engine
 from PIL import Image
 
 from ergo.backends.openai import OpenAIBackend
@@ -34,94 +25,9 @@ from ergo.pipeline import Looking, Question, Trace, coarse_to_fine, run
 
 pytestmark = pytest.mark.engines
 
-HERE = Path(__file__).parent
-HOME = Path(os.environ.get("ERGO_ENGINES", HERE.parent.parent / ".engines"))
 LOOKING = Looking(QWEN2_5_VL, TokenBudget(256), TokenBudget(256), Sampling(max_tokens=60))
 VLLM_BLOCK = 128
 """Tokens that vLLM's cache keeps or drops together, on a CPU; llama.cpp's keeps single ones."""
-
-
-@dataclass(frozen=True)
-class Engine:
-    name: str
-    url: str
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("torch", reason="the tiny checkpoint is made with torch and transformers")
-    pytest.importorskip("transformers", reason="the tiny checkpoint is made with torch and transformers")
-    folder = tmp_path_factory.mktemp("engines") / "checkpoint"
-    subprocess.run([sys.executable, str(HERE / "tiny_vlm.py"), str(folder)], check=True)
-    return folder
-
-
-@pytest.fixture(scope="session", params=["llamacpp", "vllm"])
-def engine(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[Engine]:
-    name = request.param
-    if not (HOME / name / "ready").exists():
-        pytest.skip(f"{HOME / name} is not set up: tests/engines/setup.sh {name}")
-    log = checkpoint.parent / f"{name}.log"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            command(name, checkpoint, port),
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
-            start_new_session=True,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(url, server, log)
-        yield Engine(name, url)
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
-
-
-def command(name: str, checkpoint: Path, port: int) -> list[str]:
-    """How each engine serves the checkpoint."""
-    python = str(HOME / name / "bin" / "python")
-    if name == "llamacpp":
-        files = checkpoint.parent / "gguf"
-        subprocess.run([python, str(HERE / "to_gguf.py"), str(checkpoint), str(files)], check=True)
-        return [python, str(HERE / "serve_llamacpp.py"), str(files), str(port)]
-    options = {
-        "--model": str(checkpoint),
-        "--served-model-name": "tiny",
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--dtype": "float32",
-        "--max-model-len": "8192",
-        "--max-num-seqs": "8",
-        "--limit-mm-per-prompt": '{"image": 2, "video": 0}',
-    }
-    flags = ["--enforce-eager", "--enable-prompt-tokens-details"]
-    # not `vllm serve`: it asks for the version of a package called vllm, and this one is called vllm-cpu
-    return [
-        python,
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        *flags,
-        *(word for pair in options.items() for word in pair),
-    ]
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 300) -> None:
-    """Until the server lists its model."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            if httpx.get(f"{url}/v1/models", trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    pytest.fail(f"the engine did not start:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 def noise(seed: int, width: int = 1200, height: int = 900) -> Picture:
