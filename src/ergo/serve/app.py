@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -123,13 +123,16 @@ def make_app(opened: Opened, settings: Settings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["POST"], allow_headers=["authorization", "content-type"]
         )
-    json_body = {"requestBody": {"required": True, "content": {"application/json": {"schema": ChatRequest.model_json_schema()}}}}
+    schema = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = schema.pop("$defs")
+    json_body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
     errors: dict[int | str, dict[str, Any]] = {code: {} for code in (400, 401, 404, 408, 413, 415, 429, 502, 503, 504)}
     app.add_api_route("/", server.page, methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", server.health, methods=["GET"])
-    app.add_api_route("/metrics", server.metrics, methods=["GET"], responses={401: {}})
+    app.add_api_route("/metrics", server.metrics, methods=["GET"], responses={401: {}}, response_class=PlainTextResponse)
     app.add_api_route("/v1/models", server.models, methods=["GET"], responses={401: {}})
     app.add_api_route("/v1/chat/completions", server.chat, methods=["POST"], openapi_extra=json_body, responses=errors)
+    app.openapi().setdefault("components", {}).setdefault("schemas", {}).update(parts)
     return app
 
 
