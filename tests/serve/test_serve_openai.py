@@ -184,6 +184,18 @@ def test_a_client_who_leaves_ends_the_work_between_two_looks() -> None:
         assert len(opened.backend.requests) <= 3
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_who_leaves_during_the_first_look_gets_no_second(stream: bool) -> None:
+    opened = scripted(seconds=0.4)
+    assert isinstance(opened.backend, ScriptedBackend)
+    with serving(opened) as address:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}/v1/chat/completions", json=asking(stream=stream), timeout=0.15)
+        time.sleep(1.2)  # both looks would take 0.8 s
+        assert httpx.get(f"{address}/health").json()["under_way"] == 0
+        assert len(opened.backend.requests) == 1
+
+
 def test_a_local_model_gets_what_is_ready_together_and_nothing_is_mixed() -> None:
     sizes: list[int] = []
 

@@ -280,7 +280,11 @@ class Server:
         news: asyncio.Queue[tuple[Turn, Running | Trace] | None] = asyncio.Queue()
         task = asyncio.create_task(self._driven(make, lambda *turn: news.put_nowait(turn)))
         task.add_done_callback(lambda _: news.put_nowait(None))
-        first = await self._until_gone(request, news.get())
+        try:
+            first = await self._until_gone(request, news.get())
+        except (Refused, asyncio.CancelledError):
+            task.cancel()  # who leaves during the first look gets no second
+            raise
         if first is None:
             await task  # Refused
         told = bool(chat.stream_options and chat.stream_options.include_usage)
