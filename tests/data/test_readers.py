@@ -119,7 +119,7 @@ def test_visual_probe_paths_begin_with_the_set_s_name(tmp_path: Path) -> None:
     ids=["no width", "reversed", "of another frame", "not a number"],
 )
 def test_what_is_no_region_of_the_picture_is_said_to_be_none(box: tuple[float, float, float, float]) -> None:
-    with pytest.raises(ValueError, match="is (empty|not inside)"):
+    with pytest.raises(ValueError, match=r"is (empty|not inside)"):
         region_of([box], "pixels", Size(40, 20))
 
 
