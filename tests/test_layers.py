@@ -13,12 +13,12 @@ SRC = Path(__file__).resolve().parent.parent / "src" / "ergo"
 FLOORS: dict[str, float] = {
     "errors": 0, "geometry": 0,
     "image": 1, "chat": 1.5,
-    "dialect": 2, "sample": 2, "grading": 2,
+    "dialect": 2, "sample": 2, "grading": 2, "tables": 2,
     "pipeline": 3, "store": 3.5, "draw": 3.5,
     # The world stands under floor 5, where folders never import each other: it feeds eval, train and the tests.
     "backends": 4, "world": 4,
     "asking": 4.5,  # what cli, evals, serve and batch share
-    "evals": 5, "train": 5, "serve": 5, "batch": 5,
+    "evals": 5, "data": 5, "train": 5, "serve": 5, "batch": 5,
     "cli": 6, "demo": 7, "__init__": 8,
 }  # fmt: skip
 FILES = sorted(SRC.rglob("*.py"))

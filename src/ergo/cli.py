@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _report_arguments(verbs.add_parser("report", help="report or compare runs of eval"))
     _bench_arguments(verbs.add_parser("bench", help="time direct and two-look flows against the floor"))
     _world_arguments(verbs.add_parser("world", help="draw scenes with known truth, as a data set"))
+    _data_arguments(verbs.add_parser("data", help="turn a public training set into samples worth training on"))
     _train_arguments(verbs.add_parser("train", help="train a policy by a recipe"))
     _serve_arguments(verbs.add_parser("serve", help="an OpenAI-compatible endpoint that looks twice, and its page"))
     _batch_arguments(verbs.add_parser("batch", help="the same two looks over millions of pictures"))
@@ -63,11 +64,14 @@ def _parser() -> argparse.ArgumentParser:
 # ── shared by the verbs ────────────────────────────────────────────────────────────────────────
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that name a model."""
+def add_model_arguments(
+    parser: argparse.ArgumentParser, flag: str = "--model", default: str | None = "ergo-tiny"
+) -> None:
+    """The flags that name a model. flag: what it is named for."""
     parser.add_argument(
-        "--model",
-        default="ergo-tiny",
+        flag,
+        dest="model",
+        default=default,
         metavar="NAME",
         help="ergo-tiny (shipped), hf:NAME or hf:FOLDER (in this process), openai:URL (a server)",
     )
@@ -269,6 +273,34 @@ def _world(args: argparse.Namespace) -> int:
     count = write(Path(args.out), args.split, args.limit, tuple(args.megapixels))
     print(f"{count} samples in {args.out}/samples.jsonl")
     return 0
+
+
+# ── data ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _data_arguments(parser: argparse.ArgumentParser) -> None:
+    from ergo.data.command import add_data_arguments
+
+    add_data_arguments(parser)
+    add_model_arguments(parser, "--answerable", default=None)
+    parser.set_defaults(run=_data)
+
+
+def _data(args: argparse.Namespace) -> int:
+    from ergo.data.command import run_data
+
+    kept_out = (picture for name in args.against for picture in _pictures_of(name, args.data))
+    opened = model_from(args, batch=args.window) if args.model else None
+    return _print_lines(run_data(args, kept_out, opened))
+
+
+def _pictures_of(name: str, data: Path) -> Iterable[Any]:
+    """The pictures of a folder, of a Sample JSONL, or of a benchmark."""
+    from ergo.data.command import pictures_of
+    from ergo.evals import benchmarks
+
+    found = pictures_of(name)
+    return (sample.image for sample in benchmarks.find(name, data).samples()) if found is None else found
 
 
 # ── train ──────────────────────────────────────────────────────────────────────────────────────

@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, DynamicCache
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, DynamicCache
+
+# not from the top: before transformers 5.11 that name wants torchvision, the class itself does not
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.utils import cached_file
 
 from ergo.backends.constrain import RegionForcer

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ergo.errors import DataError
-from ergo.evals.benchmarks.embedded import chosen, fingerprint, picture_bytes
-from ergo.evals.benchmarks.parquet import rows
 from ergo.sample import Sample
+from ergo.tables import chosen, fingerprint, picture_bytes, rows
 
 LETTERS = "ABCD"
 COLUMNS = ("index", "image", "question", "answer", "category", "cycle_category", *LETTERS)

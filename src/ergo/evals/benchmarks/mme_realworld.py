@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ergo.errors import DataError
-from ergo.evals.benchmarks.embedded import chosen, fingerprint, picture_bytes
-from ergo.evals.benchmarks.parquet import rows
 from ergo.sample import Sample
+from ergo.tables import chosen, fingerprint, picture_bytes, rows
 
 COLUMNS = ("index", "question_id", "bytes", "question", "multi-choice options", "answer", "category", "l2-category")
 

@@ -1,0 +1,54 @@
+"""Is a question worth learning to look for? Kept: what the coarse view cannot answer and a closer look can.
+
+One flow per sample, of looks that know nothing of each other, driven by `pipeline.run` over any backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ergo.asking import FULL, looking_at
+from ergo.backends import Opened
+from ergo.grading import grade
+from ergo.image import Picture
+from ergo.pipeline import Flow, Looking, Question, Trace, crop_only, one_look
+from ergo.sample import Sample
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """The model that is asked. budget: vision tokens of the coarse view, and of the crop."""
+
+    opened: Opened
+    budget: int
+
+    def flow(self, sample: Sample, picture: Picture) -> Flow:
+        """The coarse view; if that fails, the true region, or where none is known everything at full size."""
+        question = Question(sample.question, sample.choices)
+        coarse = looking_at(self.opened, self.budget)
+        answer = yield from one_look(picture, question, coarse)
+        if is_right(sample, answer.text):
+            return answer
+        return (yield from self._closer(sample, picture, question, coarse))
+
+    def _closer(self, sample: Sample, picture: Picture, question: Question, coarse: Looking) -> Flow:
+        if sample.region:
+            return crop_only(picture, question, coarse, sample.region)
+        return one_look(picture, question, looking_at(self.opened, FULL))
+
+
+def is_right(sample: Sample, text: str) -> bool:
+    """By our rules (grading.py)."""
+    return grade("ours", text, text, sample.answer, sample.choices).right
+
+
+def verdict(sample: Sample, trace: Trace) -> tuple[str, str] | None:
+    """(reason, detail) to drop it; None: kept. A model that did not answer has not said that it cannot."""
+    if trace.error is not None:
+        return "not_examined", f"{trace.error.kind}: {trace.error}"
+    assert trace.answer is not None  # without an error there is one
+    if len(trace.turns) == 1:
+        return "coarse_is_enough", trace.answer.text
+    if not is_right(sample, trace.answer.text):
+        return "close_is_not_enough", f"answered {trace.answer.text!r}, not {sample.answer!r}"
+    return None
