@@ -1,6 +1,8 @@
 """ERGO as a model of lmms-eval. The engines test runs the real harness, in an environment of its own:
 
-python -m venv .engines/lmms && .engines/lmms/bin/pip install lmms-eval -e .
+python -m venv .engines/lmms && .engines/lmms/bin/pip install torch==2.13.0 && .engines/lmms/bin/pip install lmms-eval "filelock<3.21" -e .
+
+lmms-eval 0.7.3 reaches into filelock._api, which newer releases no longer have.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from evaluating import PIXELS
 
 from ergo.evals.lmms_plugin import question_of
 
-HOME = Path(os.environ.get("ERGO_ENGINES", ".engines")) / "lmms" / "bin" / "python"
+HOME = Path(os.environ.get("ERGO_ENGINES", ".engines")).absolute() / "lmms" / "bin" / "python"
 
 
 @pytest.mark.parametrize(
