@@ -156,11 +156,14 @@ def test_a_redirect_is_judged_as_a_new_address(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(pictures, "is_public", lambda address: address == "127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Redirecting) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        allowed = Sources(hosts=frozenset({"localhost", "169.254.169.254"}))
+        here = f"localhost:{server.server_port}"
+        allowed = Sources(hosts=frozenset({here, "169.254.169.254"}))
         with pytest.raises(PictureError, match="not public"):
-            fetched(f"http://localhost:{server.server_port}/a.png", allowed)
+            fetched(f"http://{here}/a.png", allowed)
         with pytest.raises(PictureError, match="not fetched from there"):
-            fetched(f"http://localhost:{server.server_port}/a.png", Sources(hosts=frozenset({"localhost"})))
+            fetched(f"http://{here}/a.png", Sources(hosts=frozenset({here})))
+        with pytest.raises(PictureError, match="not fetched from there"):  # the name alone means its usual port
+            fetched(f"http://{here}/a.png", Sources(hosts=frozenset({"localhost"})))
         server.shutdown()
 
 

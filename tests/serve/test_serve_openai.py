@@ -232,3 +232,17 @@ def test_the_shipped_model_answers_and_keeps_its_first_look() -> None:
         assert reply.usage.prompt_tokens_details
         assert reply.usage.prompt_tokens_details.cached_tokens
         assert reply.ergo["region"]  # type: ignore[attr-defined]
+
+
+def test_what_is_counted() -> None:
+    """A stream is counted when it has ended, with how it ended."""
+    with serving(scripted()) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+        client.chat.completions.create(model="ergo", **asking())
+        list(client.chat.completions.create(model="ergo", stream=True, **asking()))
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=asking(ergo={"flow": "nothing"})):
+            pass
+        shown = httpx.get(f"{address}/metrics").text
+    assert 'ergo_requests_total{status="200"} 2.0' in shown
+    assert 'ergo_requests_total{status="400"} 1.0' in shown
+    assert "ergo_request_seconds_count 3.0" in shown

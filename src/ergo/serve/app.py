@@ -90,6 +90,11 @@ class Meters:
         self.seconds = Histogram("ergo_request_seconds", "Wall seconds of a chat request", registry=self.registry)
         Gauge("ergo_under_way", "Questions under way", registry=self.registry).set_function(lambda: engine.under_way)
 
+    def ended(self, status: int, started: float) -> None:
+        """A request that began at `started` (perf_counter) and is over."""
+        self.requests.labels(str(status)).inc()
+        self.seconds.observe(time.perf_counter() - started)
+
     def count(self, trace: Trace) -> None:
         """Tokens of a finished flow."""
         self.vision.inc(trace.vision_tokens)
@@ -165,19 +170,15 @@ class Server:
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
         started = time.perf_counter()
-        status = "500"
         try:
             self._let_in(request)
             body = await self._body(request)
-            response = await self._answer(request, body)
-            status = str(response.status_code)
-            return response
+            response = await self._answer(request, body, started)
         except Refused as refused:
-            status = str(refused.response.status_code)
-            return refused.response
-        finally:
-            self.meters.requests.labels(status).inc()
-            self.meters.seconds.observe(time.perf_counter() - started)
+            response = refused.response
+        if not isinstance(response, StreamingResponse):  # a stream is counted when it has ended
+            self.meters.ended(response.status_code, started)
+        return response
 
     # ── who and how much ───────────────────────────────────────────────────────────────────────
     def _let_in(self, request: Request) -> None:
@@ -211,7 +212,7 @@ class Server:
         return Refused(413, f"the body has more than {self.settings.max_body:,} bytes")
 
     # ── answering ──────────────────────────────────────────────────────────────────────────────
-    async def _answer(self, request: Request, body: bytes) -> Response:
+    async def _answer(self, request: Request, body: bytes, started: float) -> Response:
         try:
             chat = await asyncio.to_thread(read_request, body)
             if chat.model not in ("", self.settings.name):
@@ -222,7 +223,7 @@ class Server:
             raise Refused(400, str(error)) from error
         envelope = Envelope.fresh(self.settings.name)
         if chat.stream:
-            return await self._streamed(request, make, envelope, chat)
+            return await self._streamed(request, make, envelope, chat, started)
         trace = await self._until_gone(request, self._driven(make))
         self.meters.count(trace)
         return JSONResponse(envelope.completion(trace))
@@ -275,7 +276,9 @@ class Server:
             task.cancel()
             gone.cancel()
 
-    async def _streamed(self, request: Request, make: Callable[[], Flow], envelope: Envelope, chat: ChatRequest) -> Response:
+    async def _streamed(
+        self, request: Request, make: Callable[[], Flow], envelope: Envelope, chat: ChatRequest, started: float
+    ) -> Response:
         """Each turn as it ends. What goes wrong before the first turn still has its status."""
         news: asyncio.Queue[tuple[Turn, Running | Trace] | None] = asyncio.Queue()
         task = asyncio.create_task(self._driven(make, lambda *turn: news.put_nowait(turn)))
@@ -289,10 +292,15 @@ class Server:
             await task  # Refused
         told = bool(chat.stream_options and chat.stream_options.include_usage)
         return StreamingResponse(
-            self._events(task, news, first, envelope, told), media_type="text/event-stream", headers={"cache-control": "no-store"}
+            self._events(task, news, first, envelope, told, started),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store"},
         )
 
-    async def _events(self, task: asyncio.Task[Trace], news: Any, first: Any, envelope: Envelope, told: bool) -> AsyncIterator[str]:
+    async def _events(
+        self, task: asyncio.Task[Trace], news: Any, first: Any, envelope: Envelope, told: bool, started: float
+    ) -> AsyncIterator[str]:
+        status = 499  # unless it comes to its end
         try:
             yield envelope.chunk({"role": "assistant", "content": ""})
             turn = first
@@ -306,6 +314,7 @@ class Server:
             try:
                 trace = await task
             except Refused as refused:
+                status = refused.response.status_code
                 yield f"data: {bytes(refused.response.body).decode()}\n\n"
                 yield "data: [DONE]\n\n"
                 return
@@ -314,8 +323,10 @@ class Server:
             yield envelope.chunk({}, trace.turns[-1].finish, ergo=summary(trace))
             if told:
                 yield envelope.last_chunk(trace)
+            status = 200
             yield "data: [DONE]\n\n"
         finally:
+            self.meters.ended(status, started)
             task.cancel()  # a client who leaves ends the flow between two looks
 
 

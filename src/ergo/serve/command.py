@@ -33,4 +33,6 @@ def serve(args: argparse.Namespace, opened: Opened, say: Callable[[str], None]) 
     """Serve until stopped."""
     app = make_app(opened, settings_of(args))
     say(f"{opened.name} answers at http://{args.host}:{args.port}/v1; the page is http://{args.host}:{args.port}/")
+    if args.host not in LOOPBACK and args.server_key is None:
+        say("anyone who reaches this machine may use it: --server-key asks for a key")
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", timeout_graceful_shutdown=5)

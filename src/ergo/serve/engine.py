@@ -79,13 +79,18 @@ class Engine:
 
     async def _driven(self, make: Callable[[], Flow], on_turn: OnTurn | None, started: float) -> Trace:
         loop = asyncio.get_running_loop()
-        one = await loop.run_in_executor(self._pixels, begin, (None, make))
+        late = BackendError(f"not answered within {self.limits.deadline:g} s", "deadline")
+        try:
+            one = await asyncio.wait_for(loop.run_in_executor(self._pixels, begin, (None, make)), self.limits.deadline)
+        except TimeoutError:
+            return Trace((), None, late)
+        result: Completion | BackendError
         while isinstance(one, Running):
             left = self.limits.deadline - (time.perf_counter() - started)
             try:
                 result = await asyncio.wait_for(self.complete(one.request), left)
             except TimeoutError:
-                result = BackendError(f"not answered within {self.limits.deadline:g} s", "deadline")
+                result = late
             before = len(one.turns)
             turns = one.turns
             one = await loop.run_in_executor(self._pixels, advance, one, result)

@@ -24,7 +24,7 @@ REDIRECTS = 3
 
 @dataclass(frozen=True)
 class Sources:
-    """hosts: from which pictures may be fetched; none by default. max_bytes, seconds: of one picture.
+    """hosts: `name`, or `name:port`, from which pictures may be fetched; none by default. max_bytes, seconds: of one picture.
 
     max_pixels: of one picture, refused before it is decoded.
     """
@@ -71,10 +71,16 @@ def _aimed(client: httpx.Client, url: str, sources: Sources) -> httpx.Request:
     """A request to the one address that was checked, under the name that was asked for."""
     host = _host(url)
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or host not in sources.hosts or parts.username is not None:
-        raise PictureError("pictures are not fetched from there: send the picture as a data: URI", "host")
+    refused = PictureError("pictures are not fetched from there: send the picture as a data: URI", "host")
     try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        usual = 443 if parts.scheme == "https" else 80
+        port = parts.port or usual
+    except ValueError as error:
+        raise refused from error
+    named = host if port == usual else f"{host}:{port}"
+    if parts.scheme not in ("http", "https") or named not in sources.hosts or parts.username is not None:
+        raise refused
+    try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError, UnicodeError) as error:
         raise PictureError(f"{host} has no address", "host") from error
@@ -83,7 +89,7 @@ def _aimed(client: httpx.Client, url: str, sources: Sources) -> httpx.Request:
         raise PictureError(f"{host} has an address that is not public", "host")
     literal = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
     aimed = httpx.URL(url).copy_with(host=literal.strip("[]"))
-    return client.build_request("GET", aimed, headers={"host": host}, extensions={"sni_hostname": host})
+    return client.build_request("GET", aimed, headers={"host": named}, extensions={"sni_hostname": host})
 
 
 def is_public(address: str) -> bool:
