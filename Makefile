@@ -21,6 +21,7 @@ test-slow: $(VENV)/installed
 
 test-engines: $(VENV)/installed
 	sh tests/engines/setup.sh
+	sh tests/engines/setup_verl.sh
 	$(RUN) -m pytest -m engines
 
 test-gpu: $(VENV)/installed
