@@ -20,7 +20,7 @@ from ergo.grading import grade_published
 from ergo.image import Picture, load_image
 
 ENCODED = base64.b64encode(PIXELS).decode()
-REAL_VSTAR = Path("/work/shared/data/vstar/vstar_bench")
+REAL_VSTAR = Path(__file__).resolve().parents[3] / "shared" / "data" / "vstar" / "vstar_bench"
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:

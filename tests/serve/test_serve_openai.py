@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import openai
 import pytest
 from serving import asking, data_uri, echo, scripted, serving
 
+from ergo.asking import FLOWS
 from ergo.backends import open_backend
 from ergo.backends.scripted import ScriptedBackend
 from ergo.chat import Completion, Request
@@ -22,6 +24,7 @@ from ergo.errors import BackendError
 from ergo.sample import read_samples
 from ergo.serve.app import Settings
 from ergo.serve.engine import Limits
+from ergo.serve.wire import ErgoOptions
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,10 @@ def test_flow_budget_options_and_a_drawn_region_are_the_clients_choice(client: o
         assert len(told["turns"]) == turns
         assert all(view["tokens"] <= ergo.get("budget", 640) for turn in told["turns"] for view in turn["views"])
     assert told["turns"][0]["views"][0]["box"] == [100, 100, 200, 180]
+
+
+def test_a_request_may_name_every_flow_there_is() -> None:
+    assert get_args(ErgoOptions.model_fields["flow"].annotation) == FLOWS
 
 
 def test_unknown_fields_are_tolerated(client: openai.OpenAI) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ergo.asking import FLOWS, FULL
+from ergo.asking import FULL
 from ergo.chat import Message, Role
 from ergo.dialect import Dialect
 from ergo.errors import UsageError
@@ -270,6 +270,3 @@ def region_box(options: ErgoOptions) -> Box | None:
 def error_body(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
     """An error as OpenAI's clients read it."""
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
-
-
-assert FLOWS == ("coarse_to_fine", "one_look", "crop_only")  # as ErgoOptions writes them

@@ -39,7 +39,7 @@ from ergo.chat import Sampling
 from ergo.draw import picture_of
 from ergo.errors import TrainingStopped
 from ergo.image import Picture, View, load_image
-from ergo.pipeline import Flow, Looking, Question, Trace, coarse_to_fine, run
+from ergo.pipeline import Flow, Looking, Question, coarse_to_fine, run
 from ergo.sample import Sample
 from ergo.train.episode import episode_of
 from ergo.train.evidence import Rollout, Verifier, error_rate, gather, is_right
@@ -295,11 +295,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             source = source_of(self.recipe.validation, self.recipe.validation_samples)
             self._validation = [source[number] for number in range(min(len(source), self.recipe.validation_samples))]
         sampling = Sampling(self.recipe.words)
-        traces: list[tuple[Sample, Picture, Trace]] = []
+        rollouts: list[Rollout] = []
         for start in range(0, len(self._validation), 50):
             part = self._validation[start : start + 50]
-            traces += [(one.sample, one.picture, one.trace) for one in self.trainer.rolled(part, [sampling] * len(part))]
-        self._write({"step": step} | {f"validation/{name}": value for name, value in _scores(traces).items()})
+            rollouts += self.trainer.rolled(part, [sampling] * len(part))
+        self._write({"step": step} | {f"validation/{name}": value for name, value in _scores(rollouts).items()})
 
     def _write(self, row: dict[str, Any]) -> None:
         with (self.out / "log.jsonl").open("a") as lines:
@@ -307,18 +307,18 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         log.info("%s", row)
 
 
-def _scores(traces: Sequence[tuple[Sample, Picture, Trace]]) -> dict[str, float]:
+def _scores(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Accuracy over all, coverage of and area around the true regions, per category and in all."""
-    regions = [(sample, picture, trace.answer.region if trace.answer else None) for sample, picture, trace in traces]
-    covered = [box.coverage_of(sample.region) if box else 0.0 for sample, _, box in regions if sample.region]
+    regions = [(one, one.trace.answer.region if one.trace.answer else None) for one in rollouts]
+    covered = [box.coverage_of(one.sample.region) if box else 0.0 for one, box in regions if one.sample.region]
     right: dict[str, list[bool]] = {}
-    for sample, _, trace in traces:
-        right.setdefault(sample.category, []).append(is_right(sample, trace))
+    for one in rollouts:
+        right.setdefault(one.sample.category, []).append(is_right(one.sample, one.trace))
     return {
         "accuracy": _short(np.mean([one for group in right.values() for one in group])),
         **{f"accuracy_{name}": _short(np.mean(group)) for name, group in sorted(right.items()) if name},
         "coverage": _short(np.mean(covered)) if covered else math.nan,
-        "area": _short(np.mean([box.area / picture.size.area if box else 1.0 for _, picture, box in regions])),
+        "area": _short(np.mean([box.area / one.picture.size.area if box else 1.0 for one, box in regions])),
     }
 
 
