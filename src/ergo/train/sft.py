@@ -170,8 +170,9 @@ def _learn(
     logits = model.lm_head(hidden[taught])
     labels = batch["labels"][taught]
     loss = -(spread[labels] * logits.log_softmax(-1)).sum(-1).mean()
-    pictured = hidden[batch["input_ids"] == model.config.image_token_id]
-    named = name_what_lies_under(model, pictured, batch["under"])
+    named = loss.new_zeros(())
+    if recipe.naming:
+        named = name_what_lies_under(model, hidden[batch["input_ids"] == model.config.image_token_id], batch["under"])
     model.zero_grad()
     looked = watched.loss(batch["look_from"], batch["look_at"])
     (loss + recipe.naming * named + recipe.looking * looked).backward()
