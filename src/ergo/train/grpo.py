@@ -104,7 +104,7 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         self.tools = [self._generate]  # any tool will do: only then does TRL expect pictures within completions
 
-    def rolled(self, samples: Sequence[Sample], sampling: Sequence[Sampling]) -> list[Rollout]:
+    def rolled(self, samples: Sequence[Sample], budgets: Sequence[int], sampling: Sequence[Sampling]) -> list[Rollout]:
         """One rollout of the policy as it now is for each sample, all at once, by the code of `ask`."""
         model = self.accelerator.unwrap_model(self.model)
         policy = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -115,7 +115,7 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         for sample in samples:
             if sample.id not in pictures:
                 pictures[sample.id] = load_image(sample.image)
-        looking = [looking_at(opened, self.recipe.budget, one) for one in sampling]
+        looking = [looking_at(opened, budget, one) for budget, one in zip(budgets, sampling, strict=True)]
         jobs = [
             (number, partial(_look_twice, pictures[sample.id], sample, how))
             for number, (sample, how) in enumerate(zip(samples, looking, strict=True))
@@ -134,9 +134,10 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         samples = [self.source[int(prompt[0]["content"])] for prompt in _once(prompts)]
         by_prompt = dict(zip([prompt[0]["content"] for prompt in _once(prompts)], samples, strict=True))
         asked = [by_prompt[prompt[0]["content"]] for prompt in prompts]
-        rollouts = self.rolled(asked, [self._sampling(place) for place in range(len(asked))])
+        budgets = [self._budget(int(prompt[0]["content"])) for prompt in prompts]
+        rollouts = self.rolled(asked, budgets, [self._sampling(place) for place in range(len(asked))])
         rolled = time.perf_counter()
-        evidence = gather(rollouts, self.verifier, allowed_tokens=2 * self.recipe.budget)
+        evidence = gather(rollouts, self.verifier, allowed_tokens=2 * max(budgets))
         verified = time.perf_counter()
         self._note(rollouts, evidence, rolled - began, verified - rolled)
         episodes = [episode_of(self.looks, one.trace) for one in rollouts]
@@ -150,6 +151,10 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
             [list(one.views) for one in episodes],
             [list(one.views[1:]) for one in episodes],
         )
+
+    def _budget(self, number: int) -> int:
+        budgets = self.recipe.budgets or (self.recipe.budget,)
+        return budgets[number % len(budgets)]
 
     def _sampling(self, place: int) -> Sampling:
         """A seed for each rollout of each step: a resumed run samples what the undisturbed one would have."""
@@ -298,7 +303,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         rollouts: list[Rollout] = []
         for start in range(0, len(self._validation), 50):
             part = self._validation[start : start + 50]
-            rollouts += self.trainer.rolled(part, [sampling] * len(part))
+            rollouts += self.trainer.rolled(part, [self.recipe.budget] * len(part), [sampling] * len(part))
         self._write({"step": step} | {f"validation/{name}": value for name, value in _scores(rollouts).items()})
 
     def _write(self, row: dict[str, Any]) -> None:

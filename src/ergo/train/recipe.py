@@ -67,7 +67,8 @@ class GrpoRecipe:
     start: the policy: a checkpoint's folder or Hub name. verifier: the frozen model R, any model name
     that `open_backend` takes; None for `start` itself, frozen. seed: of data and sampling.
     data, samples: where questions come from (train/source.py), and how many of the world's.
-    budget: vision tokens of each look. words: most tokens of each reply. temperature: of rollouts.
+    budget: vision tokens of each look, and of the crop that the verifier sees. budgets: those of rollouts
+        instead, question by question in turn, so that no budget is forgotten. words: most tokens of each reply. temperature: of rollouts.
     rewards: what is paid for, with weights. frozen: parts of parameter names that are not trained.
     lora: arguments of peft.LoraConfig; None to train all weights.
     validation, validate_every: a source as `data`, and steps between two measurements on
@@ -86,6 +87,7 @@ class GrpoRecipe:
     rewards: tuple[Reward, ...]
     trl: Mapping[str, Any]
     verifier: str | None = None
+    budgets: tuple[int, ...] = ()
     temperature: float = 1.0
     frozen: tuple[str, ...] = ()
     lora: Mapping[str, Any] | None = None
@@ -158,7 +160,7 @@ def grpo_recipe(table: dict[str, Any]) -> GrpoRecipe:
     table = dict(table)
     try:
         rewards = tuple(Reward(**row) for row in table.pop("reward"))
-        recipe = GrpoRecipe(rewards=rewards, frozen=tuple(table.pop("frozen", ())), **table)
+        recipe = GrpoRecipe(rewards=rewards, frozen=tuple(table.pop("frozen", ())), budgets=tuple(table.pop("budgets", ())), **table)
     except (TypeError, KeyError) as error:
         raise UsageError(f"the recipe does not fit reinforcement learning: {error}") from error
     if recipe.trl.get("use_vllm"):

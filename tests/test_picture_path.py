@@ -1,0 +1,157 @@
+"""What two looks at a picture cost by four ways through it, in CPU seconds, memory and likeness.
+
+`pytest -m slow -s tests/test_picture_path.py` prints the table of docs/scale.md. Each measurement is a
+process of its own; the ways take turns, so that what the machine does meanwhile meets all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ergo.geometry import Box, Size, TokenBudget
+from ergo.image import View, load_image
+
+ROUNDS = 3
+BUDGET = TokenBudget(640, 28)
+KINDS: dict[str, dict[str, Any]] = {
+    "jpg": {"quality": 90},
+    "png": {"compress_level": 3},
+    "webp": {"quality": 90, "method": 2},
+    "avif": {"quality": 80, "speed": 10},
+    "tif": {},
+}
+Looks = tuple[Image.Image, Image.Image]
+
+
+def close(size: Size) -> Box:
+    """A region of a fifth of either side, right of the middle."""
+    return Box(size.width // 2, size.height // 2, size.width * 7 // 10, size.height * 7 // 10)
+
+
+def plain(path: str) -> Looks:
+    """Everything decoded, then Pillow's crop and resize."""
+    Image.MAX_IMAGE_PIXELS = None
+    image = Image.open(path).convert("RGB")
+    size = Size(*image.size)
+    box = close(size)
+    coarse = image.resize(_shown(size), Image.Resampling.BICUBIC)
+    return coarse, image.crop(box.corners).resize(_shown(box.size), Image.Resampling.BICUBIC)
+
+
+def ours(path: str) -> Looks:
+    picture = load_image(path)
+    return View.of(picture, BUDGET).pixels, View.of(picture, BUDGET, close(picture.size)).pixels
+
+
+def reduced(path: str) -> Looks:
+    """Pillow's draft mode and reducing_gap for the coarse look, a second decode for the close one."""
+    Image.MAX_IMAGE_PIXELS = None
+    image: Image.Image = Image.open(path)
+    size = Size(*image.size)
+    image.draft("RGB", _twice(_shown(size)))  # type: ignore[attr-defined]
+    coarse = image.convert("RGB").resize(_shown(size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    del image
+    box = close(size)
+    again = Image.open(path).convert("RGB").crop(box.corners)
+    return coarse, again.resize(_shown(box.size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+
+def vips(path: str) -> Looks:
+    """pyvips: shrink on load for the coarse look, a region read for the close one."""
+    import pyvips
+
+    header = pyvips.Image.new_from_file(path)
+    size = Size(header.width, header.height)
+    box, (width, height) = close(size), _shown(size)
+    coarse = pyvips.Image.thumbnail(path, width, height=height, size="force")
+    part = pyvips.Image.new_from_file(path, access="random" if path.endswith("tif") else "sequential")
+    across, down = _shown(box.size)
+    crop = part.crop(box.left, box.top, box.size.width, box.size.height)
+    crop = crop.resize(across / crop.width, vscale=down / crop.height, kernel="cubic")
+    return Image.fromarray(coarse.numpy()[..., :3]), Image.fromarray(crop.numpy()[..., :3])
+
+
+WAYS: dict[str, Callable[[str], Looks]] = {way.__name__: way for way in (plain, ours, reduced, vips)}
+
+
+def _shown(size: Size) -> tuple[int, int]:
+    shown = BUDGET.fit(size)
+    return shown.width, shown.height
+
+
+def _twice(size: tuple[int, int]) -> tuple[int, int]:
+    return 2 * size[0], 2 * size[1]
+
+
+def measured(way: str, path: str, keep: str) -> dict[str, float]:
+    """CPU seconds and peak MiB of one process above those of its imports; the two looks go to `keep`."""
+    if way == "vips":
+        import pyvips  # noqa: F401
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    looks = WAYS[way](path)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    np.savez(keep, *(np.asarray(look) for look in looks))
+    return {
+        "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "mib": (after.ru_maxrss - before.ru_maxrss) / 1024,
+    }
+
+
+def likeness(one: Path, other: Path) -> float:
+    """PSNR in dB over both looks; inf where they are equal."""
+    a, b = np.load(one), np.load(other)
+    errors = [np.square(a[name].astype(float) - b[name].astype(float)).ravel() for name in a.files]
+    error = float(np.concatenate(errors).mean())
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def write(image: Image.Image, path: Path) -> None:
+    if path.suffix != ".tif":
+        image.save(path, **KINDS[path.suffix[1:]])
+        return
+    import pyvips
+
+    pyvips.Image.new_from_array(np.asarray(image)).tiffsave(str(path), tile=True, compression="deflate")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("megapixels", [12, 48])
+def test_ours_costs_no_more_than_a_plain_decode_and_is_the_same_to_the_bit(tmp_path: Path, megapixels: int) -> None:
+    sys.path.insert(0, str(Path(__file__).parent / "batch"))
+    from test_at_scale import photograph
+
+    image = photograph(7, megapixels)
+    for kind in KINDS:
+        path = tmp_path / f"picture.{kind}"
+        write(image, path)
+        found: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for _ in range(ROUNDS):
+            for way in WAYS:
+                command = [sys.executable, __file__, way, str(path), str(tmp_path / f"{way}.npz")]
+                found[way].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        middle = {way: {key: statistics.median(one[key] for one in runs) for key in ("cpu", "mib")} for way, runs in found.items()}
+        cells = [f"{megapixels} MP {kind}, plain {middle['plain']['cpu']:.2f} s {middle['plain']['mib']:.0f} MiB"]
+        for way in ("ours", "reduced", "vips"):
+            cpu, mib = (middle[way][key] / middle["plain"][key] for key in ("cpu", "mib"))
+            cells.append(f"{way} {cpu:.2f} {mib:.2f} {likeness(tmp_path / 'plain.npz', tmp_path / f'{way}.npz'):.0f} dB")
+        print(" | ".join(cells), flush=True)
+        assert likeness(tmp_path / "plain.npz", tmp_path / "ours.npz") == math.inf
+        assert middle["ours"]["mib"] <= 1.1 * middle["plain"]["mib"] + 8
+        assert middle["ours"]["cpu"] <= 1.25 * middle["plain"]["cpu"]
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(*sys.argv[1:4])))
