@@ -351,7 +351,8 @@ def test_strips_change_nothing(mode: str, strip: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(image_module, "STRIP_PIXELS", strip)
     picture = Picture(noise(90, 70, mode))
     whole = picture.pixels
-    for box, size in ((Box(0, 0, 90, 70), Size(28, 56)), (Box(11, 13, 52, 20), Size(112, 28))):
+    shown = ((Box(0, 0, 90, 70), Size(28, 56)), (Box(11, 13, 52, 20), Size(112, 28)), (Box(3, 2, 43, 66), Size(56, 28)))
+    for box, size in shown:
         expected = whole.crop(box.corners).resize((size.width, size.height), Image.Resampling.BICUBIC)
         assert same(picture.part(box, size), expected)
 

@@ -106,17 +106,16 @@ class Picture:
         """The pixels of `box` shown at `size`: Pillow's `crop(box).resize(size, BICUBIC)` to the bit.
 
         Pillow narrows first and shortens then. So do we, narrowing strip by strip: neither the box nor
-        the turned or converted picture ever exists at full size.
+        the turned or converted picture ever exists at full size. What is widened, and so smaller than
+        what is shown, is left to Pillow: it shortens such a part first.
         """
         if box.clamped(self.size) != box:
             raise ValueError(f"{box} is not inside {self.name}, {self.size}")
-        narrow = Image.new("RGB", (size.width, box.size.height))
+        narrow = Image.new("RGB", (min(size.width, box.size.width), box.size.height))
         top = 0
         for strip in self._reader.strips(box):
-            narrow.paste(strip.resize((size.width, strip.height), Image.Resampling.BICUBIC), (0, top))
+            narrow.paste(strip.resize((narrow.width, strip.height), Image.Resampling.BICUBIC), (0, top))
             top += strip.height
-        if narrow.height == size.height:
-            return narrow
         return narrow.resize((size.width, size.height), Image.Resampling.BICUBIC)
 
 

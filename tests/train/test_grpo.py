@@ -29,7 +29,7 @@ from ergo.world.questions import generate
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SMALL = (
-    "samples=40", "budget=40", "words=24", "validate_every=0", "show_every=0", "trl.report_to='none'",
+    "start='ergo-tiny'", "samples=40", "budget=40", "budgets=[]", "words=24", "validate_every=0", "show_every=0", "trl.report_to='none'",
     "trl.num_generations=4", "trl.per_device_train_batch_size=8", "trl.gradient_accumulation_steps=1", "trl.save_steps=2",
 )  # fmt: skip
 

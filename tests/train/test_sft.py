@@ -110,6 +110,23 @@ def test_what_is_taught_is_true(backend: TransformersBackend) -> None:
         assert set(text_of(say_plates(scene, view)).replace(",", " ").split()) - names <= {str(20 * n) for n in range(51)}
 
 
+def test_a_loose_start_is_shown_regions_that_miss_and_reads_where_they_do_not(backend: TransformersBackend) -> None:
+    scene = compose(6, "train", (0.1, 0.1))
+    picture = draw(scene)
+
+    def first_looks(course: Lessons) -> tuple[set[str], list[bool]]:
+        """The regions that are taught where the answer is not, and whether one is where the answer is."""
+        told = [one for seed in range(20) for one in course._looks(np.random.default_rng(seed), scene, picture, 2, TokenBudget(40))[1:]]
+        regions = {text_of(one.exchanges[0].reply).split("</think>")[1] for one in told if len(one.exchanges) == 1}
+        return regions, [one.exchanges[0].taught for one in told if len(one.exchanges) == 2]
+
+    loose, beside_an_answer = first_looks(Lessons(backend.processor, ERGO_TINY, (Stage(9, ()),), 3, (40,), 200, loose=1.0))
+    exact, beside_an_exact_answer = first_looks(lessons(backend))
+    assert len(loose) > 1.5 * len(exact)
+    assert any(beside_an_exact_answer)
+    assert not any(beside_an_answer)
+
+
 def rows(folder: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]

@@ -32,7 +32,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig, GRPOTrainer
 
 from ergo.asking import looking_at
-from ergo.backends import TINY, Opened, open_backend
+from ergo.backends import Opened, open_backend
 from ergo.backends.processor import Processor
 from ergo.backends.transformers import TransformersBackend, dialect_of, load_processor
 from ergo.chat import Sampling
@@ -43,7 +43,7 @@ from ergo.pipeline import Flow, Looking, Question, coarse_to_fine, run
 from ergo.sample import Sample
 from ergo.train.episode import episode_of
 from ergo.train.evidence import Rollout, Verifier, error_rate, gather, is_right
-from ergo.train.recipe import GrpoRecipe
+from ergo.train.recipe import GrpoRecipe, weights
 from ergo.train.rewards import Evidence
 from ergo.train.source import Source, source_of
 
@@ -58,7 +58,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     """Run (or go on with) reinforcement learning in folder `out`; returns the folder of the final checkpoint."""
     torch.set_num_threads(recipe.threads)
     out.mkdir(parents=True, exist_ok=True)
-    start = str(TINY) if recipe.start == "ergo-tiny" else recipe.start
+    start = weights(recipe.start)
     verifier = Verifier(open_backend(recipe.verifier or f"hf:{start}"), recipe.budget)
     source = source_of(recipe.data, recipe.samples)
     trainer = LooksTrainer(recipe, start, source, verifier, out)

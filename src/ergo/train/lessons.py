@@ -51,7 +51,14 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Index = training step."""
 
     def __init__(
-        self, processor: Processor, dialect: Dialect, stages: tuple[Stage, ...], seed: int, budgets: tuple[int, ...], full: int
+        self,
+        processor: Processor,
+        dialect: Dialect,
+        stages: tuple[Stage, ...],
+        seed: int,
+        budgets: tuple[int, ...],
+        full: int,
+        loose: float = 0.0,
     ) -> None:
         self.processor = processor
         self.dialect = dialect
@@ -59,6 +66,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         self.seed = seed
         self.budgets = budgets
         self.full = full
+        self.loose = loose
 
     def __len__(self) -> int:
         return self.stages[-1].until
@@ -150,7 +158,8 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     ) -> list[Conversation]:
         """Regions for `count` questions; the second look for every other one.
 
-        Half of the second looks see a region a little off, which the first look then is not taught.
+        Half of the second looks see a region a little off, which the first look then is not taught; where regions
+        are taught loosely, all of them do, so that reading is learnt from what can be read.
         One more conversation lists all landmarks: dense, and so it teaches places soonest.
         """
         coarse = View.of(picture, look)
@@ -159,9 +168,11 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             first = self.dialect.ask_region(coarse, asked.question)
             box = snapped(asked.honest, coarse)
             closely = number % 2 == 0
-            exact = not closely or bool(rng.integers(2))
+            exact = not closely or (bool(rng.integers(2)) and not self.loose)
             if not exact:
                 box = snapped(shaken(rng, asked.honest, scene), coarse)
+            elif self.loose:
+                box = snapped(shaken(rng, asked.honest, scene, self.loose), coarse)
             looks = [Exchange(first, say_region(asked, coarse, box), taught=exact)]
             if closely:
                 close = View.of(picture, look, box)
@@ -178,10 +189,10 @@ def _chosen(rng: np.random.Generator, mixes: tuple[Mix, ...]) -> Mix:
     return mixes[int(rng.choice(len(shares), p=shares / shares.sum()))]
 
 
-def shaken(rng: np.random.Generator, box: Box, scene: Scene) -> Box:
-    """`box` moved and scaled by up to a fifth of its sides, inside the picture."""
+def shaken(rng: np.random.Generator, box: Box, scene: Scene, shift: float = 0.18) -> Box:
+    """`box` moved by up to `shift` of its sides and scaled by up to a fifth, inside the picture."""
     width, height = box.size.width, box.size.height
-    dx, dy = rng.uniform(-0.18, 0.18, 2)
+    dx, dy = rng.uniform(-shift, shift, 2)
     grow = rng.uniform(-0.08, 0.2)
     moved = Box(
         round(box.left + (dx - grow) * width),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ergo.backends import TINY
 from ergo.errors import UsageError
 from ergo.train.lessons import Mix, Stage
 from ergo.train.rewards import Reward
@@ -34,6 +35,8 @@ class SftRecipe:
         matrices; both rise over `warmup` steps and fall as a cosine to a twentieth.
     soften: deviation, in thousandths, over which the target of a coordinate is spread.
     naming: weight of naming what lies under each vision token.
+    loose: share of its sides by which a taught region is moved at most, either way: a start that does not yet know
+        where to look, for reinforcement learning to find out.
     looking: weight of attending, in layer `watched`, to what is being read off the picture.
     threads: CPU threads of the trainer. workers: processes that draw ahead. save_every: steps.
     """
@@ -52,6 +55,7 @@ class SftRecipe:
     naming: float
     looking: float
     watched: int
+    loose: float = 0.0
     clip: float = 1.0
     start: str | None = None
     threads: int = 1
@@ -97,6 +101,11 @@ class GrpoRecipe:
     show_every: int = 50
     patience: int = 25
     threads: int = 1
+
+
+def weights(start: str) -> str:
+    """What a recipe's `start` means to transformers: a folder, or a Hub name."""
+    return str(TINY) if start == "ergo-tiny" else start
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:

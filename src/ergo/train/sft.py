@@ -29,7 +29,7 @@ from ergo.image import Picture, View
 from ergo.train import tiny
 from ergo.train.lessons import GROUPS, Lessons
 from ergo.train.packing import IGNORED, attention
-from ergo.train.recipe import SftRecipe
+from ergo.train.recipe import SftRecipe, weights
 from ergo.world.questions import CATEGORIES, ask
 from ergo.world.scene import PATTERNS, compose
 from ergo.world.teacher import GRID, say_answer, say_patterns, say_places, say_region, snapped, text_of
@@ -48,7 +48,7 @@ def train(recipe: SftRecipe, out: Path) -> Path:
     model.to(device).train()
     optimisers = _optimisers(model, recipe)
     first = _resume(out, model, optimisers)
-    lessons = Lessons(processor, ERGO_TINY, recipe.stages, recipe.seed, recipe.budgets, recipe.full)
+    lessons = Lessons(processor, ERGO_TINY, recipe.stages, recipe.seed, recipe.budgets, recipe.full, recipe.loose)
     spread = softened(processor.tokenizer, recipe.soften).to(device)
     judge = Judge(processor.tokenizer)
     started = time.perf_counter()
@@ -101,7 +101,8 @@ def _model(recipe: SftRecipe, out: Path) -> tuple[Any, Processor]:
     from transformers import AutoModelForImageTextToText
 
     if recipe.start:
-        return AutoModelForImageTextToText.from_pretrained(recipe.start).float(), load_processor(recipe.start)
+        start = weights(recipe.start)
+        return AutoModelForImageTextToText.from_pretrained(start).float(), load_processor(start)
     tokenizer = tiny.make_tokenizer(corpus())
     shape = recipe.shape
     config = tiny.make_config(tokenizer, shape.vision, shape.depth, shape.text, shape.layers, shape.heads)
