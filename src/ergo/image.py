@@ -3,7 +3,7 @@
 A picture is decoded once and kept as it was stored: whatever its mode and however the camera was
 held, it is turned, scaled and made RGB strip by strip, while a part of it is cut for a view. Coarse
 and close views of one picture share the same pixels, so an 8K picture (130 MB in Pillow) is never
-held twice. A very large PNG or TIFF is not even held once where pyvips is installed
+held twice. A large PNG or TIFF is not even held once where pyvips is installed
 (`pip install 'ergo-vlm[vips]'`): its strips are read from the file, with the same result to the bit.
 """
 
@@ -52,9 +52,10 @@ a signature take any text for a picture, and PostScript would run Ghostscript on
 STRIP_PIXELS = 1 << 20
 """About how many pixels are cut, turned and converted at once."""
 
-PAYS_FROM = 50_000_000
-"""Pixels from which a PNG or TIFF is read part by part with pyvips, where it is installed. JPEG is
-not: it decodes fast, and a second pass for the close look costs more than keeping it."""
+PAYS_FROM = 20_000_000
+"""Pixels from which a PNG or TIFF is read part by part with pyvips, where it is installed: at 48 megapixels two looks
+cost as much time and a quarter of the memory, at 12 nothing is won (docs/scale.md). JPEG is not: it
+decodes fast, and a second pass for the close look costs more than keeping it."""
 
 
 # ── a picture ──────────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,6 @@ from trl import GRPOConfig, GRPOTrainer
 from ergo.backends import TINY, open_backend
 from ergo.backends.processor import Prepared
 from ergo.backends.transformers import load_processor
-from ergo.chat import Message
 from ergo.geometry import TokenBudget
 from ergo.image import Picture, View
 from ergo.train.evidence import Verifier

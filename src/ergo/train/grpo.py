@@ -18,6 +18,7 @@ import json
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -66,6 +67,8 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     last = get_last_checkpoint(str(out))
     if last is None:
         _measure_verifier(verifier, source, recipe.seed, out)
+    if recipe.probe:
+        trainer.train_dataset = trainer.train_dataset.select(_undecided(trainer, out / "undecided.json"))
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(out / "checkpoint"))
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2, default=dict) + "\n")
@@ -78,6 +81,31 @@ def _measure_verifier(verifier: Verifier, source: Source, seed: int, out: Path) 
     log.info("verifier: right on %.0f%% of true crops, on %.0f%% of wrong ones, %d failed",
              100 * errors.right_on_true, 100 * errors.right_on_wrong, errors.failed)  # fmt: skip
     (out / "verifier.json").write_text(json.dumps(asdict(errors)) + "\n")
+
+
+def _undecided(trainer: LooksTrainer, kept: Path) -> list[int]:
+    """Numbers of the questions that the start answers rightly at times and wrongly at times; found once, then read.
+
+    A group whose rollouts all score alike has no advantage and teaches nothing.
+    """
+    if kept.is_file():
+        return list(json.loads(kept.read_text()))
+    recipe, source = trainer.recipe, trainer.source
+    at_once = max(1, 64 // recipe.probe)
+    mixed = []
+    for start in range(0, len(source), at_once):
+        numbers = [number for number in range(start, min(start + at_once, len(source))) for _ in range(recipe.probe)]
+        samples = {number: source[number] for number in set(numbers)}
+        dice = [np.random.SeedSequence([recipe.seed, start, place, recipe.probe]) for place in range(len(numbers))]
+        sampling = [Sampling(recipe.words, recipe.temperature, seed=int(one.generate_state(1)[0])) for one in dice]
+        rollouts = trainer.rolled([samples[number] for number in numbers], [recipe.budget] * len(numbers), sampling)
+        right = Counter(number for number, one in zip(numbers, rollouts, strict=True) if is_right(one.sample, one.trace))
+        mixed += [number for number in sorted(samples) if 0 < right[number] < recipe.probe]
+    if not mixed:
+        raise TrainingStopped(f"the start answers each of {len(source)} questions always alike: raise temperature, probe or samples")
+    log.info("%d of %d questions are undecided", len(mixed), len(source))
+    kept.write_text(json.dumps(mixed) + "\n")
+    return mixed
 
 
 class LooksTrainer(GRPOTrainer):  # type: ignore[misc]

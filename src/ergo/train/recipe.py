@@ -72,7 +72,10 @@ class GrpoRecipe:
     that `open_backend` takes; None for `start` itself, frozen. seed: of data and sampling.
     data, samples: where questions come from (train/source.py), and how many of the world's.
     budget: vision tokens of each look, and of the crop that the verifier sees. budgets: those of rollouts
-        instead, question by question in turn, so that no budget is forgotten. words: most tokens of each reply. temperature: of rollouts.
+        instead, question by question in turn, so that no budget is forgotten. words: most tokens of each reply.
+    temperature: of rollouts.
+    probe: rollouts of each question before training; only questions that came out both right and wrong are trained
+        on (0: all are).
     rewards: what is paid for, with weights. frozen: parts of parameter names that are not trained.
     lora: arguments of peft.LoraConfig; None to train all weights.
     validation, validate_every: a source as `data`, and steps between two measurements on
@@ -93,6 +96,7 @@ class GrpoRecipe:
     verifier: str | None = None
     budgets: tuple[int, ...] = ()
     temperature: float = 1.0
+    probe: int = 0
     frozen: tuple[str, ...] = ()
     lora: Mapping[str, Any] | None = None
     validation: str = "world:validation"
