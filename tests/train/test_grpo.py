@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from ergo.chat import Sampling
 from ergo.errors import TrainingStopped, UsageError
 from ergo.train import train
 from ergo.train.evidence import Verifier
-from ergo.train.grpo import LooksTrainer, Watch
+from ergo.train.grpo import LooksTrainer, Watch, _undecided
 from ergo.train.recipe import GrpoRecipe, grpo_recipe, read_recipe
 from ergo.train.source import source_of
 from ergo.world.questions import generate
@@ -82,6 +83,28 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
             assert resumed[step][name] == pytest.approx(value, rel=1e-4, abs=1e-6), (step, name)
     trace = ask(next(generate("test", 1)).image, "Where is it?", model=f"hf:{parts / 'checkpoint'}")
     assert trace.answer is not None
+
+
+def test_settled_questions_can_be_left_out(tmp_path: Path) -> None:
+    """At temperature 1 and 40 tokens a look the start answers some of 16 questions always alike, and some not."""
+    chosen = recipe("samples=16")
+    trainer = LooksTrainer(replace(chosen, probe=4), str(TINY), source_of("world", 16), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
+    kept = _undecided(trainer, tmp_path / "undecided.json")
+    assert 0 < len(kept) < 16
+    assert _undecided(trainer, tmp_path / "again.json") == kept
+    (tmp_path / "undecided.json").write_text("[3]")
+    assert _undecided(trainer, tmp_path / "undecided.json") == [3], "what was found once is read, so a resumed run trains on the same"
+
+
+def test_budgets_take_turns_by_question(tmp_path: Path) -> None:
+    chosen = replace(recipe("samples=8"), budgets=(30, 60))
+    trainer = LooksTrainer(chosen, str(TINY), source_of("world", 8), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
+    trainer._generate([[{"role": "user", "content": str(number)}] for number in (0, 0, 1, 1)])
+    [vision] = trainer._metrics["train"]["tokens/vision"]
+    only_30 = LooksTrainer(replace(chosen, budgets=(30,)), str(TINY), trainer.source, trainer.verifier, tmp_path)
+    only_30._generate([[{"role": "user", "content": str(number)}] for number in (0, 0, 1, 1)])
+    [few] = only_30._metrics["train"]["tokens/vision"]
+    assert few <= 60 < vision <= 120
 
 
 @pytest.mark.slow
