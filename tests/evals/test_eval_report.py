@@ -36,7 +36,8 @@ def test_report_json_has_the_keys_that_others_rely_on(tmp_path: Path) -> None:
     assert told["vision_tokens"] == 12 + 4  # 112x84 pixels, then 56x42 (2 x 2 patches)
     assert told["region"]["coverage"] == told["region"]["contains"] == told["region"]["iou"] == 1.0
     assert told["region"]["area"] == 0.25
-    assert set(told["by_category"]) == {"even", "odd"}
+    assert set(told["by_category"]) == set(told["region_by_category"]) == {"even", "odd"}
+    assert told["region_by_category"]["odd"]["area"] == 0.25
     assert told["complete"] is True
 
 

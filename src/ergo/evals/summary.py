@@ -140,6 +140,7 @@ class Figures:
     seconds: float | None
     region: Regions | None
     by_category: dict[str, Score]
+    region_by_category: dict[str, Regions | None]
     accuracy_by_matching: dict[str, float]
     as_reference_prints: float | None
     failures: dict[str, int]
@@ -158,6 +159,7 @@ class Figures:
 def summarise(run: Run, condition: str) -> Figures:
     """The figures of one condition of a run."""
     rows = run.under(condition)
+    categories = _by_category(rows)
     matching: Matching = run.config["preset"]
     score = Score.of(rows, matching)
     answered = [row for row in rows if row.error is None]
@@ -168,7 +170,8 @@ def summarise(run: Run, condition: str) -> Figures:
         vision_tokens=_mean(row.told["vision_tokens"] for row in answered),
         seconds=_mean(row.told["seconds"] for row in answered),
         region=Regions.of(rows),
-        by_category=_by_category(rows, matching),
+        by_category={name: Score.of(group, matching) for name, group in categories.items()},
+        region_by_category={name: Regions.of(group) for name, group in categories.items()},
         accuracy_by_matching={name: Score.of(rows, name).accuracy for name in MATCHINGS},
         as_reference_prints=_mean(float(row.verdict("published").right) for row in answered),
         failures=_counts(row.error for row in rows if row.error),
@@ -183,11 +186,11 @@ def summarise(run: Run, condition: str) -> Figures:
     )
 
 
-def _by_category(rows: Sequence[Row], matching: Matching) -> dict[str, Score]:
+def _by_category(rows: Sequence[Row]) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.asking.category].append(row)
-    return {name: Score.of(group, matching) for name, group in sorted(groups.items())}
+    return dict(sorted(groups.items()))
 
 
 def _seconds_by_turn(answered: Sequence[Row]) -> tuple[float, ...]:
