@@ -1,8 +1,8 @@
 #!/bin/sh
-# The paper's ablation in this world: five recipes, SEEDS seeds, STEPS steps each, then one table.
+# The paper's ablation in this world: five recipes, SEEDS seeds, STEPS steps of 32 rollouts each, then one table.
 # From a checkout, after `ergo train recipes/tiny-loose.toml`: sh recipes/ablation.sh. Goes on where it stopped.
 set -eu
-: "${SEEDS:=0 1 2}" "${STEPS:=30}" "${SAMPLES:=500}" "${OUT:=runs/ablation}"
+: "${SEEDS:=0 1 2}" "${STEPS:=40}" "${SAMPLES:=500}" "${OUT:=runs/ablation}"
 export OMP_NUM_THREADS=1
 judge() { # model, name
   ergo eval world --limit "$SAMPLES" --conditions coarse_to_fine@100 --max-tokens 64 --window 20 --model "$1" --out "$OUT/$2-test"
@@ -12,7 +12,7 @@ for seed in $SEEDS; do
   for name in accuracy region box weights full; do
     run="$OUT/$name-$seed"
     [ -d "$run/checkpoint" ] || ergo train "recipes/ablation-$name.toml" --out "$run" --set "seed=$seed" \
-      "trl.max_steps=$STEPS" "trl.save_steps=$STEPS" validate_every=0 show_every=0 "trl.report_to='none'"
+      "trl.max_steps=$STEPS" "trl.save_steps=$STEPS" trl.gradient_accumulation_steps=2 trl.learning_rate=3e-4 validate_every=0 show_every=0 "trl.report_to='none'"
     judge "hf:$run/checkpoint" "$name-$seed"
   done
 done

@@ -165,5 +165,26 @@ def test_ours_costs_no_more_than_a_plain_decode_and_is_the_same_to_the_bit(tmp_p
             assert middle[ours]["cpu"] <= 1.25 * middle["plain"]["cpu"]
 
 
+@pytest.mark.slow
+def test_a_gigapixel_is_answered_within_300_mib(tmp_path: Path) -> None:
+    """The whole process, Python and all, over a tiled TIFF of 34,000 x 29,611 pixels."""
+    import pyvips
+
+    tile = pyvips.Image.new_from_array(np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), dtype=np.uint8))
+    path = tmp_path / "giga.tif"
+    tile.replicate(34, 30).crop(0, 0, 34_000, 29_611).tiffsave(str(path), tile=True, compression="deflate")
+    model = "scripted:<zoom>[500, 500, 560, 540]</zoom><answer>here</answer>"
+    code = f"""
+from ergo.cli import main
+main(["ask", {str(path)!r}, "What?", "--model", {model!r}])
+"""
+    measuring = "print([line for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    done = subprocess.run([sys.executable, "-c", code + measuring], check=True, capture_output=True, text=True)
+    peak = int(done.stdout.rsplit("VmHWM:", 1)[1].split()[0]) / 1024
+    print(f"{done.stdout}{peak:.0f} MiB")
+    assert "here" in done.stdout
+    assert peak < 300
+
+
 if __name__ == "__main__":
     print(json.dumps(measured(*sys.argv[1:4])))
