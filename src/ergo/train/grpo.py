@@ -68,7 +68,9 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     if last is None:
         _measure_verifier(verifier, source, recipe.seed, out)
     if recipe.probe:
-        trainer.train_dataset = trainer.train_dataset.select(_undecided(trainer, out / "undecided.json"))
+        with trainer.accelerator.main_process_first():
+            numbers = _undecided(trainer, out / "undecided.json")
+        trainer.train_dataset = trainer.train_dataset.select(numbers)
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(out / "checkpoint"))
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2, default=dict) + "\n")
