@@ -36,7 +36,7 @@ SMALL = (
 
 
 def recipe(*changes: str) -> GrpoRecipe:
-    return grpo_recipe(read_recipe(RECIPES / "tiny-grpo.toml", [*SMALL, *changes]))
+    return grpo_recipe(read_recipe(RECIPES / "tiny-grpo-loose.toml", [*SMALL, *changes]))
 
 
 def rows(out: Path) -> dict[int, dict[str, float]]:
@@ -53,7 +53,7 @@ def test_the_trainers_log_probabilities_are_the_samplers(tmp_path: Path) -> None
     """Through TRL's own batching, padding and forward, rollouts with and without a second picture mixed."""
     chosen = recipe()
     verifier = Verifier(open_backend("ergo-tiny"), 40)
-    trainer = LooksTrainer(chosen, str(TINY), source_of("world", 40), verifier, tmp_path)
+    trainer = LooksTrainer(chosen, TINY, source_of("world", 40), verifier, tmp_path)
     trainer.model.train()
     inputs = [trainer.train_dataset[number // 4] for number in range(8)]
     batch = trainer._generate_and_score_completions([dict(row) for row in inputs])
@@ -73,9 +73,9 @@ def test_the_trainers_log_probabilities_are_the_samplers(tmp_path: Path) -> None
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(RECIPES / "tiny-grpo.toml", whole, [*SMALL, "trl.max_steps=4"])
-    train(RECIPES / "tiny-grpo.toml", parts, [*SMALL, "trl.max_steps=2"])
-    train(RECIPES / "tiny-grpo.toml", parts, [*SMALL, "trl.max_steps=4"])
+    train(RECIPES / "tiny-grpo-loose.toml", whole, [*SMALL, "trl.max_steps=4"])
+    train(RECIPES / "tiny-grpo-loose.toml", parts, [*SMALL, "trl.max_steps=2"])
+    train(RECIPES / "tiny-grpo-loose.toml", parts, [*SMALL, "trl.max_steps=4"])
     undisturbed, resumed = rows(whole), rows(parts)
     assert sorted(undisturbed) == sorted(resumed) == [1, 2, 3, 4]
     for step in (3, 4):
@@ -88,7 +88,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
 def test_settled_questions_can_be_left_out(tmp_path: Path) -> None:
     """At temperature 1 and 40 tokens a look the start answers some of 16 questions always alike, and some not."""
     chosen = recipe("samples=16")
-    trainer = LooksTrainer(replace(chosen, probe=4), str(TINY), source_of("world", 16), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
+    trainer = LooksTrainer(replace(chosen, probe=4), TINY, source_of("world", 16), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
     kept = _undecided(trainer, tmp_path / "undecided.json")
     assert 0 < len(kept) < 16
     assert _undecided(trainer, tmp_path / "again.json") == kept
@@ -98,10 +98,10 @@ def test_settled_questions_can_be_left_out(tmp_path: Path) -> None:
 
 def test_budgets_take_turns_by_question(tmp_path: Path) -> None:
     chosen = replace(recipe("samples=8"), budgets=(30, 60))
-    trainer = LooksTrainer(chosen, str(TINY), source_of("world", 8), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
+    trainer = LooksTrainer(chosen, TINY, source_of("world", 8), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
     trainer._generate([[{"role": "user", "content": str(number)}] for number in (0, 0, 1, 1)])
     [vision] = trainer._metrics["train"]["tokens/vision"]
-    only_30 = LooksTrainer(replace(chosen, budgets=(30,)), str(TINY), trainer.source, trainer.verifier, tmp_path)
+    only_30 = LooksTrainer(replace(chosen, budgets=(30,)), TINY, trainer.source, trainer.verifier, tmp_path)
     only_30._generate([[{"role": "user", "content": str(number)}] for number in (0, 0, 1, 1)])
     [few] = only_30._metrics["train"]["tokens/vision"]
     assert few <= 60 < vision <= 120
@@ -110,7 +110,7 @@ def test_budgets_take_turns_by_question(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_in_the_middle_the_next_ten_steps_are_the_same(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-m", "ergo.cli", "train", str(RECIPES / "tiny-grpo.toml")]
+    command = [sys.executable, "-m", "ergo.cli", "train", str(RECIPES / "tiny-grpo-loose.toml")]
     settings = ["--set", *SMALL, "trl.max_steps=14", "trl.save_steps=4"]
     subprocess.run([*command, "--out", str(whole), *settings], check=True)
     process = subprocess.Popen([*command, "--out", str(killed), *settings])
@@ -133,7 +133,7 @@ def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
         "lora={r=4, target_modules=['q_proj', 'v_proj']}", "trl.learning_rate=1e-2", "patience=9",
         "trl.per_device_train_batch_size=4",
     ]  # fmt: skip
-    folder = train(RECIPES / "tiny-grpo.toml", tmp_path / "run", settings)
+    folder = train(RECIPES / "tiny-grpo-loose.toml", tmp_path / "run", settings)
     assert (folder / "adapter_model.safetensors").is_file()
     picture = next(generate("test", 1)).image
     how = AskOptions(budget=40, sampling=Sampling(max_tokens=8))

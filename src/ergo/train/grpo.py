@@ -119,7 +119,8 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         self.verifier = verifier
         self.out = out
         self.looks = load_processor(start)
-        model = AutoModelForImageTextToText.from_pretrained(start)
+        precision = "auto" if torch.cuda.is_available() else torch.float32
+        model = AutoModelForImageTextToText.from_pretrained(start, dtype=precision)
         self.dialect = dialect_of(model.config)
         for name, weight in model.named_parameters():
             weight.requires_grad_(not any(part in name for part in recipe.frozen))
