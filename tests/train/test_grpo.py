@@ -36,7 +36,7 @@ SMALL = (
 
 
 def recipe(*changes: str) -> GrpoRecipe:
-    return grpo_recipe(read_recipe(RECIPES / "tiny-grpo-loose.toml", [*SMALL, *changes]))
+    return grpo_recipe(read_recipe(RECIPES / "tiny-grpo.toml", [*SMALL, *changes]))
 
 
 def rows(out: Path) -> dict[int, dict[str, float]]:
@@ -73,9 +73,9 @@ def test_the_trainers_log_probabilities_are_the_samplers(tmp_path: Path) -> None
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(RECIPES / "tiny-grpo-loose.toml", whole, [*SMALL, "trl.max_steps=4"])
-    train(RECIPES / "tiny-grpo-loose.toml", parts, [*SMALL, "trl.max_steps=2"])
-    train(RECIPES / "tiny-grpo-loose.toml", parts, [*SMALL, "trl.max_steps=4"])
+    train(RECIPES / "tiny-grpo.toml", whole, [*SMALL, "trl.max_steps=4"])
+    train(RECIPES / "tiny-grpo.toml", parts, [*SMALL, "trl.max_steps=2"])
+    train(RECIPES / "tiny-grpo.toml", parts, [*SMALL, "trl.max_steps=4"])
     undisturbed, resumed = rows(whole), rows(parts)
     assert sorted(undisturbed) == sorted(resumed) == [1, 2, 3, 4]
     for step in (3, 4):
@@ -110,7 +110,7 @@ def test_budgets_take_turns_by_question(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_in_the_middle_the_next_ten_steps_are_the_same(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-m", "ergo.cli", "train", str(RECIPES / "tiny-grpo-loose.toml")]
+    command = [sys.executable, "-m", "ergo.cli", "train", str(RECIPES / "tiny-grpo.toml")]
     settings = ["--set", *SMALL, "trl.max_steps=14", "trl.save_steps=4"]
     subprocess.run([*command, "--out", str(whole), *settings], check=True)
     process = subprocess.Popen([*command, "--out", str(killed), *settings])
@@ -133,7 +133,7 @@ def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
         "lora={r=4, target_modules=['q_proj', 'v_proj']}", "trl.learning_rate=1e-2", "patience=9",
         "trl.per_device_train_batch_size=4",
     ]  # fmt: skip
-    folder = train(RECIPES / "tiny-grpo-loose.toml", tmp_path / "run", settings)
+    folder = train(RECIPES / "tiny-grpo.toml", tmp_path / "run", settings)
     assert (folder / "adapter_model.safetensors").is_file()
     picture = next(generate("test", 1)).image
     how = AskOptions(budget=40, sampling=Sampling(max_tokens=8))

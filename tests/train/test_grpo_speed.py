@@ -28,7 +28,7 @@ from ergo.train.recipe import grpo_recipe, read_recipe
 from ergo.train.source import source_of
 from ergo.world.questions import generate
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny-grpo-loose.toml"
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny-grpo.toml"
 ROLLOUTS, STEPS, ROUNDS = 64, 3, 2
 VISION, WRITTEN = 145, 26  # mean tokens of a two-look rollout of ergo-tiny under this recipe
 
