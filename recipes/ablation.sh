@@ -21,13 +21,13 @@ import json, statistics, sys
 from pathlib import Path
 
 def row(folders):
-    found = [json.loads((one / "report.json").read_text())["conditions"]["coarse_to_fine@100"] for one in folders]
+    found = [json.loads(one.read_text())["conditions"]["coarse_to_fine@100"] for one in folders]
     columns = [[100 * one["accuracy"] for one in found]] + [[100 * one["region"][key] for one in found] for key in ("contains", "area")]
     cells = [f"{statistics.mean(values):.1f} ({' '.join(f'{value:.1f}' for value in values)})" for values in columns]
     return " | ".join(cells)
 
 print("| recipe | accuracy % (each seed) | contains % | area % |\n|---|---|---|---|")
 for name in ("start", "accuracy", "region", "box", "weights", "full"):
-    folders = sorted(Path(sys.argv[1]).glob(f"{name}-test" if name == "start" else f"{name}-[0-9]*-test"))
+    folders = sorted(Path(sys.argv[1]).glob(f"{name}-test/report.json" if name == "start" else f"{name}-[0-9]*-test/report.json"))
     print(f"| {name} | {row(folders)} |")
 TABLE
