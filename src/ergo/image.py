@@ -54,7 +54,7 @@ STRIP_PIXELS = 1 << 20
 
 PAYS_FROM = 20_000_000
 """Pixels from which a PNG or TIFF is read part by part with pyvips, where it is installed: at 48 megapixels two looks
-cost as much time and a quarter of the memory, at 12 nothing is won (docs/scale.md). JPEG is not: it
+cost as much time and a quarter of the memory, at 12 little is won (docs/scale.md). JPEG is not: it
 decodes fast, and a second pass for the close look costs more than keeping it."""
 
 
@@ -117,6 +117,8 @@ class Picture:
         for strip in self._reader.strips(box):
             narrow.paste(strip.resize((narrow.width, strip.height), Image.Resampling.BICUBIC), (0, top))
             top += strip.height
+        if narrow.size == (size.width, size.height):
+            return narrow
         return narrow.resize((size.width, size.height), Image.Resampling.BICUBIC)
 
 

@@ -98,8 +98,8 @@ def _undecided(trainer: LooksTrainer, kept: Path) -> list[int]:
     for start in range(0, len(source), at_once):
         numbers = [number for number in range(start, min(start + at_once, len(source))) for _ in range(recipe.probe)]
         samples = {number: source[number] for number in set(numbers)}
-        dice = [np.random.SeedSequence([recipe.seed, start, place, recipe.probe]) for place in range(len(numbers))]
-        sampling = [Sampling(recipe.words, recipe.temperature, seed=int(one.generate_state(1)[0])) for one in dice]
+        seeds = [_seed(recipe.seed, start, place, recipe.probe) for place in range(len(numbers))]
+        sampling = [Sampling(recipe.words, recipe.temperature, seed=seed) for seed in seeds]
         rollouts = trainer.rolled([samples[number] for number in numbers], [recipe.budget] * len(numbers), sampling)
         right = Counter(number for number, one in zip(numbers, rollouts, strict=True) if is_right(one.sample, one.trace))
         mixed += [number for number in sorted(samples) if 0 < right[number] < recipe.probe]
@@ -189,7 +189,7 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _sampling(self, place: int) -> Sampling:
         """A seed for each rollout of each step: a resumed run samples what the undisturbed one would have."""
-        seed = int(np.random.SeedSequence([self.recipe.seed, self.state.global_step, place]).generate_state(1)[0])
+        seed = _seed(self.recipe.seed, self.state.global_step, place)
         return Sampling(self.recipe.words, self.recipe.temperature, seed=seed)
 
     def _note(self, rollouts: Sequence[Rollout], evidence: Sequence[Evidence], rollout: float, verifier: float) -> None:
@@ -219,6 +219,10 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
             question = Question(one.sample.question, one.sample.choices)
             drawn = picture_of(one.trace, one.picture, question)
             drawn.save(folder / f"step-{self.state.global_step:05}-{number}.png")
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _once(prompts: Sequence[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
