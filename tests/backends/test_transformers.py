@@ -72,7 +72,7 @@ def plain_logits(backend: TransformersBackend, ids: Sequence[int], views: Sequen
     with torch.inference_mode():
         out = backend.model(input_ids=tensor, attention_mask=torch.ones_like(tensor), mm_token_type_ids=kinds, **pixels)
     logits: torch.Tensor = out.logits[0].clone()
-    logits[:, backend._never] = -torch.inf
+    logits[:, backend.processor.unsayable] = -torch.inf
     return logits
 
 
@@ -184,7 +184,7 @@ def test_greedy_tokens_are_those_of_generate(backend: TransformersBackend) -> No
         fed = backend.processor.batch([prepared])
         if prepared.views:
             fed |= dict(zip(("pixel_values", "image_grid_thw"), backend.processor.pixels(prepared.views), strict=True))
-        out = backend.model.generate(**fed, max_new_tokens=12, do_sample=False, suppress_tokens=backend._never)
+        out = backend.model.generate(**fed, max_new_tokens=12, do_sample=False, suppress_tokens=backend.processor.unsayable)
         assert out[0, len(prepared.ids) :].tolist() == list(reply.token_ids or ())
 
 

@@ -72,7 +72,7 @@ def test_its_log_probabilities_are_the_samplers(rolled: tuple[TransformersBacken
         one = episode_of(backend.processor, trace)
         ids = torch.tensor([[*one.prompt, *one.completion]])
         logits = plain_forward(backend.model, backend, ids, one.views)
-        logits[:, backend._never] = -torch.inf  # what the sampler never says
+        logits[:, backend.processor.unsayable] = -torch.inf  # what the sampler never says
         start = len(one.prompt)
         logprobs = logits[start - 1 : -1].log_softmax(-1).gather(1, ids[0, start:, None])[:, 0]
         sampled = torch.tensor(one.sampled, dtype=torch.bool)

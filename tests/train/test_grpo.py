@@ -173,6 +173,6 @@ def test_every_recipe_can_be_read(path: Path) -> None:
 
 
 def test_a_recipe_that_does_not_fit_is_one_clear_line() -> None:
-    for change in ("regard=1", "trl.use_vllm=true", "reward=[{name='regoin'}]"):
+    for change in ("regard=1", "reward=[{name='regoin'}]"):
         with pytest.raises(UsageError):
             recipe(change)

@@ -20,7 +20,7 @@ from ergo.train.lessons import GROUPS, Lessons, Mix, Stage
 from ergo.train.packing import IGNORED, attention, collate, pack, tokens_of
 from ergo.world.questions import CATEGORIES, ask
 from ergo.world.scene import Scene, compose, draw
-from ergo.world.teacher import say_answer, say_plates, say_region, snapped, text_of
+from ergo.world.teacher import place, say_answer, say_plates, say_region, snapped, text_of
 
 KINDS = ("places", "looks", "crop", "direct", "full")
 
@@ -104,8 +104,10 @@ def test_what_is_taught_is_true(backend: TransformersBackend) -> None:
             assert read.reading == "exact"
             assert read.box
             assert read.box.coverage_of(asked.region) > 0.9
-            reply = text_of(say_answer(asked, close))
+            reply = text_of(say_answer(asked, close, view))
             assert ERGO_TINY.read_answer(reply) == (asked.answer, "exact")
+            if asked.placed:
+                assert text_of(place(asked.marks[0], view)) in reply, "a place in the picture, not in the crop"
         names = {mark.pattern for mark in scene.landmarks} | {pattern for _, pattern in scene.decoys}
         assert set(text_of(say_plates(scene, view)).replace(",", " ").split()) - names <= {str(20 * n) for n in range(51)}
 

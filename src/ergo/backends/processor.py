@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ergo.chat import Chat, Message
+from ergo.chat import Chat, Message, Request
 from ergo.image import View
 
 IMAGE_PAD = "<|image_pad|>"
+PICTURE_TOKENS = ("<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Processor:
     """Token ids and pixels for one checkpoint.
 
     patch_size, merge: side in pixels of a vision patch, and patches per token side; their product
-    is the `patch` of TokenBudget and View.
+    is the `patch` of TokenBudget and View. unsayable: tokens that stand for pictures, which no reply may hold.
     """
 
     def __init__(self, tokenizer: Any, patch_size: int, merge: int, temporal: int, norm: Normalisation) -> None:
@@ -55,6 +56,8 @@ class Processor:
         self._levels = ((levels - np.array(norm.mean)) / np.array(norm.std)).astype(np.float32)
         self.image_id: int = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self.end_id: int = tokenizer.convert_tokens_to_ids("<|im_end|>")
+        vocabulary = tokenizer.get_vocab()
+        self.unsayable: list[int] = [self.image_id, *(vocabulary[token] for token in PICTURE_TOKENS if token in vocabulary)]
         self._special: list[str] = sorted(
             (str(token) for token in tokenizer.get_added_vocab() if str(token).startswith("<|")), key=len, reverse=True
         )
@@ -85,6 +88,14 @@ class Processor:
         newline = "\n" if old.endswith("\n") else ""
         views = chat[-1].views
         return Prepared((*ids, *self._tokenize(newline + tail, views)), (*seen, *views))
+
+    def whole(self, request: Request) -> Prepared:
+        """A request's whole conversation; a reply that was sampled before is kept as the ids it was sampled as."""
+        before = request.previous
+        if before is None or before.token_ids is None:
+            return self.first(request.chat)
+        opening = self.first(request.chat[:-2])
+        return self.continued([*opening.ids, *before.token_ids], opening.views, request.chat)
 
     def _render(self, chat: Chat, reply: bool) -> str:
         messages = [{"role": message.role, "content": self._content(message)} for message in chat]

@@ -98,7 +98,6 @@ class TransformersBackend:
         self.reuse = reuse
         self.force_region = force_region
         self._ends = _end_ids(model, processor)
-        self._never = [processor.image_id, *_ids(processor, "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")]
 
     @classmethod
     def open(
@@ -183,7 +182,7 @@ class TransformersBackend:
             prepared = self.processor.continued(past.ids, past.prepared.views, request.chat)
         else:
             past = None
-            prepared = self._from_start(request)
+            prepared = self.processor.whole(request)
         forced = self.force_region and request.expect == "region"
         return _Row(request, prepared, past, [], [], self._forcer if forced else None, self._dice(request.sampling))
 
@@ -198,14 +197,6 @@ class TransformersBackend:
         dice = torch.Generator(self.model.device)
         dice.manual_seed(sampling.seed) if sampling.seed is not None else dice.seed()
         return dice
-
-    def _from_start(self, request: Request) -> Prepared:
-        """The whole conversation, what was sampled before kept as the ids it was sampled as."""
-        before = request.previous
-        if before is None or before.token_ids is None:
-            return self.processor.first(request.chat)
-        opening = self.processor.first(request.chat[:-2])
-        return self.processor.continued([*opening.ids, *before.token_ids], opening.views, request.chat)
 
     def _seen(self, row: _Row) -> int:
         return len(row.past.prepared.views) if row.past else 0
@@ -274,7 +265,7 @@ class TransformersBackend:
     def _choose(self, rows: list[_Row], logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         """One token per row [rows], written into the rows that are not stopped."""
         scores = logits.float()
-        scores[:, self._never] = -torch.inf
+        scores[:, self.processor.unsayable] = -torch.inf
         for number, row in enumerate(rows):
             if row.forcer and not row.stopped:
                 row.forcer.restrict(scores[number], row.ids, sampling.max_tokens - len(row.ids), self._ends)
@@ -405,7 +396,3 @@ def _end_ids(model: Any, processor: Processor) -> set[int]:
     known = range(model.get_input_embeddings().num_embeddings)  # shrunk checkpoints name ends they do not have
     return {processor.end_id, *(token for token in stated if token in known)}
 
-
-def _ids(processor: Processor, *tokens: str) -> list[int]:
-    vocabulary = processor.tokenizer.get_vocab()
-    return [vocabulary[token] for token in tokens if token in vocabulary]

@@ -1,11 +1,12 @@
-"""GRPO on two looks: TRL's GRPOTrainer with one method replaced, the one that makes rollouts.
+"""GRPO on two looks: TRL's GRPOTrainer with one method replaced, the one that makes rollouts, and one extended.
 
 Stock TRL can bring a crop into a rollout through its tool interface. We do not use it: it prepares
 prompts and pictures by code of its own, drops all pictures of a batch silently where counts
 disagree, and computes the first look again for the second (docs/log.md has the figures). Here the
 rollouts are the flows of `pipeline.py` on the policy itself, through the backend that `ask` uses, with
-its cache; what was sampled goes to the trainer as ids. Everything else is TRL's: groups, advantages,
-losses, KL, LoRA, accelerate, checkpoints and logs.
+its cache, or through the vLLM that TRL drives; what was sampled goes to the trainer as ids. Everything else is TRL's:
+groups, advantages, losses, KL, LoRA, accelerate, checkpoints and logs. Where a reward names its turn, each reply's
+tokens get an advantage of their own (turns.py).
 
     train               recipe -> checkpoint
     ├── LooksTrainer    a step: _generate (rollouts) -> rewards -> advantages -> loss
@@ -40,13 +41,15 @@ from ergo.chat import Sampling
 from ergo.draw import picture_of
 from ergo.errors import TrainingStopped
 from ergo.image import Picture, View, load_image
-from ergo.pipeline import Flow, Looking, Question, coarse_to_fine, run
+from ergo.pipeline import Backend, Flow, Looking, Question, coarse_to_fine, run
 from ergo.sample import Sample
+from ergo.train import vllm
 from ergo.train.episode import episode_of
 from ergo.train.evidence import Rollout, Verifier, error_rate, gather, is_right
 from ergo.train.recipe import GrpoRecipe, weights
 from ergo.train.rewards import Evidence
 from ergo.train.source import Source, source_of
+from ergo.train.turns import TURNS, group_advantages, spread, turn_rewards, turns_of
 
 log = logging.getLogger(__name__)
 
@@ -133,14 +136,14 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
             processing_class=Looks(self.looks, start),
             peft_config=_lora(recipe),
         )
+        if self.use_vllm:
+            vllm.check(self.vllm_mode, self.accelerator.num_processes, self.args.vllm_tensor_parallel_size)
         self.tools = [self._generate]  # any tool will do: only then does TRL expect pictures within completions
 
     def rolled(self, samples: Sequence[Sample], budgets: Sequence[int], sampling: Sequence[Sampling]) -> list[Rollout]:
         """One rollout of the policy as it now is for each sample, all at once, by the code of `ask`."""
-        model = self.accelerator.unwrap_model(self.model)
-        policy = model.get_base_model() if hasattr(model, "get_base_model") else model
         training = self.model.training
-        backend = TransformersBackend(policy, self.looks, self.dialect, batch=len(samples))
+        backend = self._sampler(len(samples))
         opened = Opened(backend, self.dialect, self.looks.patch, "policy")
         pictures: dict[str, Picture] = {}
         for sample in samples:
@@ -158,6 +161,17 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
             rollouts[trace.tag] = Rollout(sample, pictures[sample.id], trace)
         self.model.train(training)
         return [one for one in rollouts if one is not None]
+
+    def _sampler(self, batch: int) -> Backend:
+        """The policy as it now is, in this process or in the vLLM that TRL drives."""
+        if self.use_vllm:
+            if self.state.global_step != self._last_loaded_step:
+                self.vllm_generation.sync_weights()
+                self._last_loaded_step: int = self.state.global_step
+            return vllm.VllmBackend(self.vllm_generation, self.looks)
+        model = self.accelerator.unwrap_model(self.model)
+        policy = model.get_base_model() if hasattr(model, "get_base_model") else model
+        return TransformersBackend(policy, self.looks, self.dialect, batch=batch)
 
     def _generate(self, prompts: list[list[dict[str, Any]]]) -> tuple[Any, ...]:
         """In place of TRL's: prompts name samples by number, and the rows go back as it wants them."""
@@ -182,6 +196,20 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
             [list(one.views) for one in episodes],
             [list(one.views[1:]) for one in episodes],
         )
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch; where a reward names its turn, with advantages token by token in place of one a rollout."""
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        if all(reward.turn is None for reward in self.recipe.rewards):
+            return batch
+        turns = turns_of(batch["tool_mask"] * batch["completion_mask"])
+        scores = torch.tensor([list(self._logs["rewards"][name]) for name in self.reward_func_names], device=turns.device).T
+        paid = turn_rewards(scores, self.recipe.rewards)  # of every process, as groups may be spread over several
+        advantages = group_advantages(paid, self.num_generations, scaled=self.scale_rewards != "none")
+        own = self.accelerator.process_index * len(inputs)
+        tokens = torch.stack([(turns == turn).sum() for turn in TURNS])
+        batch["advantages"] = spread(advantages[own : own + len(inputs)], turns, self.accelerator.reduce(tokens))
+        return batch
 
     def _budget(self, number: int) -> int:
         budgets = self.recipe.budgets or (self.recipe.budget,)
@@ -271,6 +299,7 @@ class Looks(ProcessorMixin):  # type: ignore[misc]
 
     def __init__(self, processor: Processor, start: str) -> None:
         self.tokenizer = processor.tokenizer
+        self.image_token_id = processor.image_id
         self.chat_template = processor.tokenizer.chat_template
         self.image_processor = _Views(processor)
         self._start = start

@@ -177,7 +177,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             if closely:
                 close = View.of(picture, look, box)
                 _, second = self.dialect.ask_answer("", close, asked.question, asked.choices)
-                looks.append(Exchange((second,), say_answer(asked, close)))
+                looks.append(Exchange((second,), say_answer(asked, close, coarse)))
             conversations.append(Conversation(tuple(looks), "look2" if closely else "region"))
         return conversations
 

@@ -176,8 +176,6 @@ def grpo_recipe(table: dict[str, Any]) -> GrpoRecipe:
         recipe = GrpoRecipe(rewards=rewards, frozen=tuple(table.pop("frozen", ())), budgets=tuple(table.pop("budgets", ())), **table)
     except (TypeError, KeyError) as error:
         raise UsageError(f"the recipe does not fit reinforcement learning: {error}") from error
-    if recipe.trl.get("use_vllm"):
-        raise UsageError("use_vllm is not for these recipes: rollouts are made by ergo's own backend (docs/train.md)")
     for reward in recipe.rewards:
         reward.scorer()
     return recipe

@@ -154,12 +154,18 @@ REWARDS: Mapping[str, Callable[..., float | None]] = MappingProxyType(
 class Reward:
     """One line of a recipe: which reward, its weight in the sum, and its constants.
 
-    name: a key of REWARDS, or `module:function` of your own, a function of Evidence.
+    name: a key of REWARDS, or `module:function` of your own, a function of Evidence. turn: the reply that it is paid to, 1 (where
+    to look) or 2 (the answer); None for both. Where any reward names one, each reply has its own advantage (train/turns.py).
     """
 
     name: str
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    turn: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.turn not in (None, 1, 2):
+            raise UsageError(f"the reward {self.name} is paid to turn 1 (where to look) or 2 (the answer), not {self.turn!r}")
 
     def scorer(self) -> Callable[[Evidence], float | None]:
         """The function with its constants filled in."""

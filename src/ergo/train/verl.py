@@ -49,7 +49,10 @@ UNDER_WAY = 512  # rollouts of one agent worker; each waits in a thread, most of
 @cache
 def recipe_at(path: str) -> GrpoRecipe:
     """Read once in each worker."""
-    return grpo_recipe(read_recipe(Path(path)))
+    recipe = grpo_recipe(read_recipe(Path(path)))
+    if any(reward.turn for reward in recipe.rewards):
+        raise UsageError(f"{path} pays turns by themselves, and verl has one advantage a rollout: leave `turn` out, or use `ergo train`")
+    return recipe
 
 
 @cache
@@ -127,7 +130,7 @@ class Server:
         self._looks = looks
         self._prompt = prompt
         self._response = response
-        self._never = {looks.image_id, *looks.tokenizer.convert_tokens_to_ids(["<|video_pad|>", "<|vision_start|>"])}
+        self._never = set(looks.unsayable)
         self.opening: Prepared | None = None
         self.logprobs = True
 

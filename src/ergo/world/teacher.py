@@ -93,9 +93,16 @@ def _plate(pattern: str, plate: Box, view: View) -> Reply:
     return Piece(f" {pattern}"), Piece(f" {_spot(x, y, view)}", (plate,))
 
 
-def say_answer(asked: Asked, view: View) -> Reply:
-    """The second look's reply, and that of a direct look; what is compared is found in `view` first."""
+def say_answer(asked: Asked, view: View, whole: View | None = None) -> Reply:
+    """The second look's reply, and that of a direct look; what is compared is found in `view` first.
+
+    whole: the view of the whole picture, where `view` is not that. A place in the picture is said again before the answer: left to
+    itself the model finds its way back to the x of what it wrote, and not to the y (docs/log.md).
+    """
     pieces: list[Piece] = []
+    if asked.placed:
+        colour, spot = place(asked.marks[0], whole or view)
+        pieces += [Piece("<think>"), colour, Piece(spot.text) if whole else spot]
     for number, mark in enumerate(asked.compared):
         pieces += [Piece("," if number else "<think>"), *_plate(mark.pattern, mark.plate, view)]
     opening = "</think><answer>" if pieces else "<answer>"
