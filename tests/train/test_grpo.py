@@ -125,6 +125,22 @@ def test_killed_in_the_middle_the_next_ten_steps_are_the_same(tmp_path: Path) ->
             assert resumed[step][name] == pytest.approx(value, rel=1e-3, abs=1e-5), (step, name)
 
 
+@pytest.mark.slow
+def test_two_processes_share_a_step(tmp_path: Path) -> None:
+    """Groups spread over both: each rollout has its own dice, and there is one log."""
+    settings = [*SMALL, "temperature=1.3", "trl.num_generations=16", "trl.max_steps=2", "validate_every=2", "validation_samples=4"]
+    command = ["-m", "ergo.cli", "train", str(RECIPES / "tiny-grpo.toml"), "--set", *settings]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    subprocess.run([*torchrun, *command, "--out", str(tmp_path / "two")], check=True)
+    subprocess.run([sys.executable, *command, "trl.per_device_train_batch_size=16", "--out", str(tmp_path / "one")], check=True)
+    two, one = rows(tmp_path / "two"), rows(tmp_path / "one")
+    lines = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
+    assert len([line for line in lines if "validation/accuracy" in line]) == 2
+    assert sorted(two) == [1, 2]
+    for name in ("rewards/region/mean", "rewards/accuracy/mean", "region/area", "tokens/vision", "grad_norm"):
+        assert two[1][name] == pytest.approx(one[1][name], rel=1e-3), name
+
+
 def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
     """The real Qwen2.5-VL classes, shrunk, random: five steps of LoRA."""
     base = save(tmp_path / "base", "qwen2_5_vl")
@@ -144,7 +160,7 @@ def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
 
 
 def watch(tmp_path: Path, patience: int = 3) -> Watch:
-    trainer: Any = SimpleNamespace()
+    trainer: Any = SimpleNamespace(accelerator=SimpleNamespace(is_main_process=True))
     return Watch(recipe(f"patience={patience}"), trainer, tmp_path)
 
 

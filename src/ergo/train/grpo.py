@@ -68,7 +68,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     trainer = LooksTrainer(recipe, start, source, verifier, out)
     trainer.add_callback(Watch(recipe, trainer, out))
     last = get_last_checkpoint(str(out))
-    if last is None:
+    if last is None and trainer.accelerator.is_main_process:
         _measure_verifier(verifier, source, recipe.seed, out)
     if recipe.probe:
         with trainer.accelerator.main_process_first():
@@ -76,7 +76,8 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
         trainer.train_dataset = trainer.train_dataset.select(numbers)
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(out / "checkpoint"))
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2, default=dict) + "\n")
+    if trainer.accelerator.is_main_process:
+        (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2, default=dict) + "\n")
     return out / "checkpoint"
 
 
@@ -180,7 +181,7 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         by_prompt = dict(zip([prompt[0]["content"] for prompt in _once(prompts)], samples, strict=True))
         asked = [by_prompt[prompt[0]["content"]] for prompt in prompts]
         budgets = [self._budget(int(prompt[0]["content"])) for prompt in prompts]
-        rollouts = self.rolled(asked, budgets, [self._sampling(place) for place in range(len(asked))])
+        rollouts = self.rolled(asked, budgets, [self._sampling(place, len(asked)) for place in range(len(asked))])
         rolled = time.perf_counter()
         evidence = gather(rollouts, self.verifier, allowed_tokens=2 * max(budgets))
         verified = time.perf_counter()
@@ -215,9 +216,12 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         budgets = self.recipe.budgets or (self.recipe.budget,)
         return budgets[number % len(budgets)]
 
-    def _sampling(self, place: int) -> Sampling:
-        """A seed for each rollout of each step: a resumed run samples what the undisturbed one would have."""
-        seed = _seed(self.recipe.seed, self.state.global_step, place)
+    def _sampling(self, place: int, places: int) -> Sampling:
+        """A seed for each rollout of each step: a resumed run samples what the undisturbed one would have.
+
+        Every process has its own `places`: a group may be spread over several.
+        """
+        seed = _seed(self.recipe.seed, self.state.global_step, self.accelerator.process_index * places + place)
         return Sampling(self.recipe.words, self.recipe.temperature, seed=seed)
 
     def _note(self, rollouts: Sequence[Rollout], evidence: Sequence[Evidence], rollout: float, verifier: float) -> None:
@@ -234,10 +238,14 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
             "tokens/generated": float(np.mean([one.trace.generated_tokens for one in rollouts])),
             "seconds/rollout": rollout,
             "seconds/verifier": verifier,
-        } | ({"region/coverage": float(np.mean(covered))} if covered else {})
-        for name, value in noted.items():
-            self._metrics["train"][name].append(value)
-        if self.recipe.show_every and self.state.global_step % self.recipe.show_every == 0:
+            "region/coverage": float(np.mean(covered)) if covered else math.nan,
+        }
+        means = self.accelerator.gather(torch.tensor([list(noted.values())], dtype=torch.float64)).nanmean(0)
+        for name, value in zip(noted, means.tolist(), strict=True):
+            if not math.isnan(value):
+                self._metrics["train"][name].append(value)
+        due = self.recipe.show_every and self.state.global_step % self.recipe.show_every == 0
+        if due and self.accelerator.is_main_process:
             self._show(rollouts)
 
     def _show(self, rollouts: Sequence[Rollout]) -> None:
@@ -358,7 +366,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             )
 
     def _measure(self, step: int) -> None:
-        if not self.recipe.validate_every:
+        if not self.recipe.validate_every or not self.trainer.accelerator.is_main_process:
             return
         if not self._validation:
             source = source_of(self.recipe.validation, self.recipe.validation_samples)
@@ -371,6 +379,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._write({"step": step} | {f"validation/{name}": value for name, value in _scores(rollouts).items()})
 
     def _write(self, row: dict[str, Any]) -> None:
+        if not self.trainer.accelerator.is_main_process:
+            return
         with (self.out / "log.jsonl").open("a") as lines:
             lines.write(json.dumps(row) + "\n")
         log.info("%s", row)
