@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_models import save
 
 from ergo.asking import AskOptions, ask
@@ -83,6 +84,17 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
             assert resumed[step][name] == pytest.approx(value, rel=1e-4, abs=1e-6), (step, name)
     trace = ask(next(generate("test", 1)).image, "Where is it?", model=f"hf:{parts / 'checkpoint'}")
     assert trace.answer is not None
+
+
+def test_the_last_checkpoints_can_be_averaged(tmp_path: Path) -> None:
+    settings = [*SMALL, "trl.save_steps=1", "trl.save_total_limit=3", "trl.max_steps=3", "trl.learning_rate=1e-2"]
+    train(RECIPES / "tiny-grpo.toml", tmp_path, [*settings, "average=2"])
+    name = "model.language_model.layers.0.self_attn.q_proj.weight"
+    first, last, mean = (load_file(tmp_path / folder / "model.safetensors")[name] for folder in ("checkpoint-2", "checkpoint-3", "checkpoint"))
+    assert not torch.equal(first, last)
+    assert torch.allclose(mean, (first + last) / 2, atol=1e-6)
+    with pytest.raises(TrainingStopped, match="save_total_limit"):
+        train(RECIPES / "tiny-grpo.toml", tmp_path, [*settings, "average=4"])
 
 
 def test_settled_questions_can_be_left_out(tmp_path: Path) -> None:

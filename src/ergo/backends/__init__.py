@@ -2,6 +2,7 @@
 
     hf:NAME | hf:FOLDER      a checkpoint in this process (extra `local`)
     ergo-tiny                the model this package ships, likewise
+    ergo-tiny-cold           its cold start, which reinforcement learning began from
     openai:URL               any OpenAI-compatible endpoint
     scripted:TEXT            the shipped fake: every region reply and every answer is TEXT
 """
@@ -16,7 +17,9 @@ from ergo.dialect import QWEN2_5_VL, QWEN3_VL, Dialect, dialect_named
 from ergo.errors import BackendError, MissingExtra, UsageError
 from ergo.pipeline import Backend
 
-TINY = str(Path(__file__).resolve().parent.parent / "models" / "ergo-tiny")
+_MODELS = Path(__file__).resolve().parent.parent / "models"
+SHIPPED = {name: str(_MODELS / name) for name in ("ergo-tiny", "ergo-tiny-cold")}
+TINY = SHIPPED["ergo-tiny"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ def open_backend(spec: str, dialect: str | None = None, **settings: Any) -> Open
     for local models; `api_key`, `model`, `timeout`, `force_region` for endpoints.
     """
     kind, separator, rest = spec.partition(":")
-    if spec == "ergo-tiny" or kind == "hf":
-        return _open_local(TINY if spec == "ergo-tiny" else rest, dialect, settings)
+    if spec in SHIPPED or kind == "hf":
+        return _open_local(SHIPPED.get(spec, rest), dialect, settings)
     if kind == "openai" and rest:
         return _open_endpoint(rest, dialect, settings)
     if kind == "scripted":

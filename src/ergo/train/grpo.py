@@ -29,8 +29,10 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, ProcessorMixin, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.utils import SAFE_WEIGHTS_NAME
 from trl import GRPOConfig, GRPOTrainer
 
 from ergo.asking import looking_at
@@ -77,6 +79,8 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(out / "checkpoint"))
     if trainer.accelerator.is_main_process:
+        if recipe.average:
+            _average(out, recipe.average)
         (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2, default=dict) + "\n")
     return out / "checkpoint"
 
@@ -87,6 +91,19 @@ def _measure_verifier(verifier: Verifier, source: Source, seed: int, out: Path) 
     log.info("verifier: right on %.0f%% of true crops, on %.0f%% of wrong ones, %d failed",
              100 * errors.right_on_true, 100 * errors.right_on_wrong, errors.failed)  # fmt: skip
     (out / "verifier.json").write_text(json.dumps(asdict(errors)) + "\n")
+
+
+def _average(out: Path, count: int) -> None:
+    """Put the mean of the last `count` saved checkpoints' weights into the final checkpoint."""
+    final = out / "checkpoint" / SAFE_WEIGHTS_NAME
+    saved = sorted(out.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))[-count:]
+    if len(saved) < count or not final.is_file():
+        raise TrainingStopped(
+            f"{len(saved)} checkpoints with {SAFE_WEIGHTS_NAME} cannot be averaged as {count}: raise trl.save_total_limit, or lower `average`"
+        )
+    weights = [load_file(folder / SAFE_WEIGHTS_NAME) for folder in saved]
+    mean = {name: torch.stack([each[name].double() for each in weights]).mean(0).to(first.dtype) for name, first in weights[0].items()}
+    save_file(mean, final, metadata={"format": "pt"})
 
 
 def _undecided(trainer: LooksTrainer, kept: Path) -> list[int]:

@@ -30,13 +30,14 @@ GROUPS = ("region", "look2", "crop", "coarse", "direct", "full")
 class Mix:
     """One batch kind and how often it comes, in a stage of the course.
 
-    pictures: per batch. questions: per picture.
+    pictures: per batch. questions: per picture. placed: share of questions asked again until they ask for a place in the picture.
     """
 
     kind: str
     share: float
     pictures: int
     questions: int
+    placed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,22 +96,23 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if mix.kind == "crop":
             return self._crops(rng, scene, picture, mix.questions, look)
         if mix.kind == "looks":
-            return [self._looks(rng, scene, picture, mix.questions, look)]
+            return [self._looks(rng, scene, picture, mix, look)]
         if mix.kind == "full":
             budget = self.full
         elif mix.kind == "direct":  # anything between the coarse view and the full picture
             budget = round(float(np.exp(rng.uniform(np.log(budget), np.log(self.full / 2)))))
         view = View.of(picture, TokenBudget(budget, patch=self.processor.patch))
-        asked = self._questions(rng, scene, mix.questions)
+        asked = self._questions(rng, scene, mix.questions, mix.placed)
         told = self._told(view, "What is on each?", say_patterns(scene), mix.kind)
         return [[told, *(self._direct(view, one, mix.kind) for one in asked)]]
 
-    def _questions(self, rng: np.random.Generator, scene: Scene, count: int) -> list[Asked]:
+    def _questions(self, rng: np.random.Generator, scene: Scene, count: int, placed: float = 0.0) -> list[Asked]:
         asked = []
         for _ in range(4 * count):
             mark = scene.landmarks[int(rng.integers(len(scene.landmarks)))]
-            one = ask(scene, rng, CATEGORIES[int(rng.integers(len(CATEGORIES)))], mark)
-            if one is not None:
+            place = bool(placed) and rng.random() < placed
+            one = ask(scene, rng, "coarse" if place else CATEGORIES[int(rng.integers(len(CATEGORIES)))], mark)
+            if one is not None and (one.placed or not place):
                 asked.append(one)
             if len(asked) == count:
                 break
@@ -154,9 +156,9 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return packs
 
     def _looks(
-        self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int, look: TokenBudget
+        self, rng: np.random.Generator, scene: Scene, picture: Picture, mix: Mix, look: TokenBudget
     ) -> list[Conversation]:
-        """Regions for `count` questions; the second look for every other one.
+        """Regions for the mix's questions; the second look for every other one.
 
         Half of the second looks see a region a little off, which the first look then is not taught; where regions
         are taught loosely, all of them do, so that reading is learnt from what can be read.
@@ -164,7 +166,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         """
         coarse = View.of(picture, look)
         conversations = [self._told(coarse, "What is where?", say_places(scene, coarse), "region")]
-        for number, asked in enumerate(self._questions(rng, scene, count)):
+        for number, asked in enumerate(self._questions(rng, scene, mix.questions, mix.placed)):
             first = self.dialect.ask_region(coarse, asked.question)
             box = snapped(asked.honest, coarse)
             closely = number % 2 == 0

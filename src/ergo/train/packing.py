@@ -54,7 +54,7 @@ class Conversation:
 
 @dataclass
 class _Tokens:
-    """A conversation as tokens. taught: part of a learnt reply. look: for words read off the latest
+    """A conversation as tokens. taught: part of a learnt reply. look: for words read off a
     view, which tokens of the conversation they are read from."""
 
     ids: list[int] = field(default_factory=list)
@@ -66,18 +66,20 @@ def tokens_of(processor: Processor, conversation: Conversation) -> _Tokens:
     """Ids exactly as `Processor` makes them at inference, replies included with their end token."""
     chat: Chat = ()
     row = _Tokens()
-    start = 0
+    first: tuple[View, int] | None = None
     for exchange in conversation.exchanges:
         chat += exchange.asked
         prepared = processor.continued(row.ids, (), chat) if row.ids else processor.first(chat)
         view = exchange.asked[-1].views[-1]
-        start = len(row.ids) + prepared.ids[len(row.ids) :].index(processor.image_id)
+        latest = view, len(row.ids) + prepared.ids[len(row.ids) :].index(processor.image_id)
+        first = first or latest
         row.taught += [False] * (len(prepared.ids) - len(row.ids))
         row.ids = list(prepared.ids)
         for piece in exchange.reply:
             ids = processor.tokenizer(piece.text, add_special_tokens=False)["input_ids"]
             if piece.look and exchange.taught and conversation.hinted:
-                under = start + tokens_in(view, piece.look)
+                shown, start = first if piece.coarsely else latest
+                under = start + tokens_in(shown, piece.look)
                 row.look |= {len(row.ids) + number: under for number in range(len(ids))}
             row.ids += ids
             row.taught += [exchange.taught] * len(ids)

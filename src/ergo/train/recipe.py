@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ergo.backends import TINY
+from ergo.backends import SHIPPED
 from ergo.errors import UsageError
 from ergo.train.lessons import Mix, Stage
 from ergo.train.rewards import Reward
@@ -74,6 +74,8 @@ class GrpoRecipe:
     budget: vision tokens of each look, and of the crop that the verifier sees. budgets: those of rollouts
         instead, question by question in turn, so that no budget is forgotten. words: most tokens of each reply.
     temperature: of rollouts.
+    average: how many of the last saved checkpoints the final weights are the mean of (0: the last step's alone). Near an optimum half of
+        what separates two checkpoints is noise, and a mean takes it out (stochastic weight averaging, arXiv 1803.05407).
     probe: rollouts of each question before training; only questions that came out both right and wrong are trained
         on (0: all are).
     rewards: what is paid for, with weights. frozen: parts of parameter names that are not trained.
@@ -96,6 +98,7 @@ class GrpoRecipe:
     verifier: str | None = None
     budgets: tuple[int, ...] = ()
     temperature: float = 1.0
+    average: int = 0
     probe: int = 0
     frozen: tuple[str, ...] = ()
     lora: Mapping[str, Any] | None = None
@@ -108,8 +111,8 @@ class GrpoRecipe:
 
 
 def weights(start: str) -> str:
-    """What a recipe's `start` means to transformers: a folder, or a Hub name."""
-    return TINY if start == "ergo-tiny" else start
+    """What a recipe's `start` means to transformers: a folder, or a Hub name. A shipped model goes by its name."""
+    return SHIPPED.get(start, start)
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:

@@ -9,7 +9,7 @@ model's tokenizer knows each as one word, and a coarse token is about six of the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ergo.geometry import Box
 from ergo.image import View
@@ -21,10 +21,14 @@ GRID = 20  # thousandths of the view's side
 
 @dataclass(frozen=True)
 class Piece:
-    """Some words of a reply. look: what they are read from, SOURCE pixels; empty if from no picture."""
+    """Some words of a reply. look: what they are read from, SOURCE pixels; empty if from no picture.
+
+    coarsely: read from the conversation's first view, not the latest.
+    """
 
     text: str
     look: tuple[Box, ...] = ()
+    coarsely: bool = False
 
 
 Reply = tuple[Piece, ...]
@@ -102,7 +106,7 @@ def say_answer(asked: Asked, view: View, whole: View | None = None) -> Reply:
     pieces: list[Piece] = []
     if asked.placed:
         colour, spot = place(asked.marks[0], whole or view)
-        pieces += [Piece("<think>"), colour, Piece(spot.text) if whole else spot]
+        pieces += [Piece("<think>"), colour, replace(spot, coarsely=True)]
     for number, mark in enumerate(asked.compared):
         pieces += [Piece("," if number else "<think>"), *_plate(mark.pattern, mark.plate, view)]
     opening = "</think><answer>" if pieces else "<answer>"
