@@ -22,6 +22,7 @@ from ergo.world.questions import CATEGORIES, ask
 from ergo.world.scene import Scene, compose, draw
 from ergo.world.teacher import place, say_answer, say_plates, say_region, snapped, text_of
 
+LOOKS = partial(Mix, "looks", 1.0, 1)
 KINDS = ("places", "looks", "crop", "direct", "full")
 
 
@@ -56,7 +57,7 @@ def logits_of(backend: TransformersBackend, batch: dict[str, torch.Tensor]) -> t
 def test_packed_conversations_are_what_they_are_alone(backend: TransformersBackend) -> None:
     scene = compose(5, "train", (0.1, 0.1))
     picture = draw(scene)
-    conversations = lessons(backend)._looks(np.random.default_rng(0), scene, picture, 4, TokenBudget(40))
+    conversations = lessons(backend)._looks(np.random.default_rng(0), scene, picture, LOOKS(4), TokenBudget(40))
     under = partial(nothing_known, scene=scene)
     packed = collate(backend.processor, [pack(backend.processor, conversations, GROUPS, under)])
     together = logits_of(backend, packed)[0]
@@ -69,7 +70,7 @@ def test_packed_conversations_are_what_they_are_alone(backend: TransformersBacke
 
 def test_a_taught_conversation_is_tokenised_as_at_inference(backend: TransformersBackend) -> None:
     scene = compose(6, "train", (0.1, 0.1))
-    conversation = lessons(backend)._looks(np.random.default_rng(1), scene, draw(scene), 1, TokenBudget(40))[-1]
+    conversation = lessons(backend)._looks(np.random.default_rng(1), scene, draw(scene), LOOKS(1), TokenBudget(40))[-1]
     first, second = conversation.exchanges
     opening = backend.processor.first(first.asked)
     row = tokens_of(backend.processor, conversation)
@@ -77,6 +78,22 @@ def test_a_taught_conversation_is_tokenised_as_at_inference(backend: Transformer
     said = [token for token, taught in zip(row.ids, row.taught, strict=True) if taught]
     texts = [text_of(exchange.reply) for exchange in (first, second) if exchange.taught]
     assert backend.processor.tokenizer.decode(said) == "".join(f"{text}<|im_end|>" for text in texts)
+
+
+def test_a_place_is_said_again_and_read_from_the_first_view(backend: TransformersBackend) -> None:
+    scene = compose(6, "train", (0.1, 0.1))
+    looks = lessons(backend)._looks(np.random.default_rng(1), scene, draw(scene), LOOKS(2, placed=1.0), TokenBudget(40))
+    [conversation] = [one for one in looks if len(one.exchanges) == 2]
+    first, second = conversation.exchanges
+    assert "quarter" in conversation.exchanges[0].asked[-1].text
+    again = text_of(second.reply).split("</think>")[0]
+    assert again in text_of(first.reply), "the same words for the same place"
+    row = tokens_of(backend.processor, conversation)
+    end = row.ids.index(backend.processor.end_id, row.ids.index(backend.processor.image_id))  # of the first question
+    second_reply = len(row.ids) - len(backend.processor.tokenizer(text_of(second.reply))["input_ids"]) - 1
+    read = [under for place, under in row.look.items() if place >= second_reply]
+    assert len(read) == 2, "x and y"
+    assert all((under < end).all() for under in read)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,7 +135,7 @@ def test_a_loose_start_is_shown_regions_that_miss_and_reads_where_they_do_not(ba
 
     def first_looks(course: Lessons) -> tuple[set[str], list[bool]]:
         """The regions that are taught where the answer is not, and whether one is where the answer is."""
-        told = [one for seed in range(20) for one in course._looks(np.random.default_rng(seed), scene, picture, 2, TokenBudget(40))[1:]]
+        told = [one for seed in range(20) for one in course._looks(np.random.default_rng(seed), scene, picture, LOOKS(2), TokenBudget(40))[1:]]
         regions = {text_of(one.exchanges[0].reply).split("</think>")[1] for one in told if len(one.exchanges) == 1}
         return regions, [one.exchanges[0].taught for one in told if len(one.exchanges) == 2]
 
