@@ -32,10 +32,17 @@ def test_a_score_that_does_not_apply_is_left_out_and_without_any_there_is_no_adv
     paid = turn_rewards(scores, [Reward("region", turn=1), Reward("box", 0.5, turn=1), Reward("accuracy", turn=2)])
     assert paid[:2].tolist() == [[0.5, 1.0], [1.5, 0.0]]
     assert paid[2].isnan().tolist() == [True, False]
-    advantages = group_advantages(paid, 3, scaled=True)
+    advantages = group_advantages(paid, 3, "group")
     assert advantages[2, 0] == 0
     assert advantages[:, 0].sum() == 0
     assert advantages.isfinite().all()
+
+
+def test_advantages_are_scaled_as_trl_scales_them() -> None:
+    rewards = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 3.0], [0.0, 1.0]])
+    for scale, deviation in (("group", rewards[2:].std(0)), ("batch", rewards.std(0)), ("none", torch.ones(2))):
+        mean = rewards[2:].mean(0)
+        assert torch.allclose(group_advantages(rewards, 2, scale)[2:], (rewards[2:] - mean) / deviation, atol=1e-3), scale
 
 
 def test_each_turn_weighs_the_same_however_long_it_is() -> None:
@@ -90,3 +97,5 @@ def test_without_turns_one_advantage_a_rollout_stays_trl_s(tmp_path: Path) -> No
 def test_there_are_two_turns() -> None:
     with pytest.raises(UsageError, match="turn 1"):
         recipe("reward=[{name='region', turn=3}]")
+    with pytest.raises(UsageError, match="multi_objective_aggregation"):
+        recipe("reward=[{name='region', turn=1}]", "trl.multi_objective_aggregation='normalize_then_sum'")

@@ -223,7 +223,7 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         turns = turns_of(batch["tool_mask"] * batch["completion_mask"])
         scores = torch.tensor([list(self._logs["rewards"][name]) for name in self.reward_func_names], device=turns.device).T
         paid = turn_rewards(scores, self.recipe.rewards)  # of every process, as groups may be spread over several
-        advantages = group_advantages(paid, self.num_generations, scaled=self.scale_rewards != "none")
+        advantages = group_advantages(paid, self.num_generations, self.scale_rewards)
         own = self.accelerator.process_index * len(inputs)
         tokens = torch.stack([(turns == turn).sum() for turn in TURNS])
         batch["advantages"] = spread(advantages[own : own + len(inputs)], turns, self.accelerator.reduce(tokens))
@@ -257,7 +257,7 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
             "seconds/verifier": verifier,
             "region/coverage": float(np.mean(covered)) if covered else math.nan,
         }
-        means = self.accelerator.gather(torch.tensor([list(noted.values())], dtype=torch.float64)).nanmean(0)
+        means = self.accelerator.gather(torch.tensor([list(noted.values())], device=self.accelerator.device)).nanmean(0)
         for name, value in zip(noted, means.tolist(), strict=True):
             if not math.isnan(value):
                 self._metrics["train"][name].append(value)

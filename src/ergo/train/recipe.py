@@ -181,4 +181,6 @@ def grpo_recipe(table: dict[str, Any]) -> GrpoRecipe:
         raise UsageError(f"the recipe does not fit reinforcement learning: {error}") from error
     for reward in recipe.rewards:
         reward.scorer()
+        if reward.turn and "multi_objective_aggregation" in recipe.trl:
+            raise UsageError(f"the reward {reward.name} names a turn: each turn's rewards are summed, so leave out trl.multi_objective_aggregation")
     return recipe

@@ -48,21 +48,28 @@ def turn_rewards(scores: torch.Tensor, rewards: Sequence[Reward]) -> torch.Tenso
     return torch.stack(sums, 1)
 
 
-def group_advantages(rewards: torch.Tensor, group: int, scaled: bool) -> torch.Tensor:
-    """Each reward less the mean of its group, over the group's deviation if `scaled`; [rollouts, turns].
+def group_advantages(rewards: torch.Tensor, group: int, scale: str) -> torch.Tensor:
+    """Each reward less the mean of its group; [rollouts, turns].
 
-    Groups are `group` rows that follow each other. nan, a rollout without any score, is left out and gets 0.
+    Groups are `group` rows that follow each other. scale: over the deviation of the `group`, of the whole `batch`, or `none`
+    (trl.scale_rewards). nan, a rollout without any score, is left out and gets 0.
 
-    >>> group_advantages(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), 2, scaled=False).tolist()
+    >>> group_advantages(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), 2, "none").tolist()
     [[0.5, 0.0], [-0.5, 0.0]]
     """
     grouped = rewards.view(-1, group, rewards.shape[1])
     centred = grouped - grouped.nanmean(1, keepdim=True)
-    if scaled:
-        known = (~grouped.isnan()).sum(1, keepdim=True)
-        variance = (centred**2).nansum(1, keepdim=True) / (known - 1).clamp(min=1)
-        centred = centred / (variance.sqrt() + 1e-4)
+    if scale != "none":
+        over = grouped if scale == "group" else rewards[None]
+        centred = centred / (_deviation(over) + 1e-4)
     return centred.nan_to_num(nan=0.0).view(rewards.shape)
+
+
+def _deviation(rewards: torch.Tensor) -> torch.Tensor:
+    """[groups, rollouts, turns] -> [groups, 1, turns], leaving out nan."""
+    known = (~rewards.isnan()).sum(1, keepdim=True)
+    squares = ((rewards - rewards.nanmean(1, keepdim=True)) ** 2).nansum(1, keepdim=True)
+    return (squares / (known - 1).clamp(min=1)).sqrt()
 
 
 def spread(advantages: torch.Tensor, turns: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
