@@ -82,7 +82,8 @@ def test_a_taught_conversation_is_tokenised_as_at_inference(backend: Transformer
 
 def test_a_place_is_said_again_and_read_from_the_first_view(backend: TransformersBackend) -> None:
     scene = compose(6, "train", (0.1, 0.1))
-    looks = lessons(backend)._looks(np.random.default_rng(1), scene, draw(scene), LOOKS(2, placed=1.0), TokenBudget(40))
+    course = Lessons(backend.processor, ERGO_TINY, (Stage(9, ()),), 3, (40,), 200, again=True)
+    looks = course._looks(np.random.default_rng(1), scene, draw(scene), LOOKS(2, placed=1.0), TokenBudget(40))
     [conversation] = [one for one in looks if len(one.exchanges) == 2]
     first, second = conversation.exchanges
     assert "quarter" in conversation.exchanges[0].asked[-1].text
@@ -91,6 +92,9 @@ def test_a_place_is_said_again_and_read_from_the_first_view(backend: Transformer
     row = tokens_of(backend.processor, conversation)
     end = row.ids.index(backend.processor.end_id, row.ids.index(backend.processor.image_id))  # of the first question
     second_reply = len(row.ids) - len(backend.processor.tokenizer(text_of(second.reply))["input_ids"]) - 1
+    [quiet] = [one for one in lessons(backend)._looks(np.random.default_rng(1), scene, draw(scene), LOOKS(2, placed=1.0), TokenBudget(40))
+               if len(one.exchanges) == 2]  # fmt: skip
+    assert "<think>" not in text_of(quiet.exchanges[1].reply), "only where the recipe says so"
     read = [under for place, under in row.look.items() if place >= second_reply]
     assert len(read) == 2, "x and y"
     assert all((under < end).all() for under in read)

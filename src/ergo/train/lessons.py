@@ -60,6 +60,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         budgets: tuple[int, ...],
         full: int,
         loose: float = 0.0,
+        again: bool = False,
     ) -> None:
         self.processor = processor
         self.dialect = dialect
@@ -68,6 +69,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         self.budgets = budgets
         self.full = full
         self.loose = loose
+        self.again = again
 
     def __len__(self) -> int:
         return self.stages[-1].until
@@ -120,7 +122,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     def _direct(self, view: View, asked: Asked, group: str) -> Conversation:
         chat = self.dialect.ask_direct(view, asked.question, asked.choices)
-        return Conversation((Exchange(chat, say_answer(asked, view)),), group, group == "crop")
+        return Conversation((Exchange(chat, say_answer(asked, view, view if self.again else None)),), group, group == "crop")
 
     def _under(self, view: View, scene: Scene) -> np.ndarray:
         """The word for what lies under each vision token [tokens]: a landmark's colour, a plate's
@@ -179,7 +181,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             if closely:
                 close = View.of(picture, look, box)
                 _, second = self.dialect.ask_answer("", close, asked.question, asked.choices)
-                looks.append(Exchange((second,), say_answer(asked, close, coarse)))
+                looks.append(Exchange((second,), say_answer(asked, close, coarse if self.again else None)))
             conversations.append(Conversation(tuple(looks), "look2" if closely else "region"))
         return conversations
 

@@ -37,6 +37,7 @@ class SftRecipe:
     naming: weight of naming what lies under each vision token.
     loose: share of its sides by which a taught region is moved at most, either way: a start that does not yet know
         where to look, for reinforcement learning to find out.
+    again: whether a place in the picture is said again before an answer that is a place.
     looking: weight of attending, in layer `watched`, to what is being read off the picture.
     threads: CPU threads of the trainer. workers: processes that draw ahead. save_every: steps.
     """
@@ -56,6 +57,7 @@ class SftRecipe:
     looking: float
     watched: int
     loose: float = 0.0
+    again: bool = False
     clip: float = 1.0
     start: str | None = None
     threads: int = 1

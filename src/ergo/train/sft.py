@@ -48,7 +48,7 @@ def train(recipe: SftRecipe, out: Path) -> Path:
     model.to(device).train()
     optimisers = _optimisers(model, recipe)
     first = _resume(out, model, optimisers)
-    lessons = Lessons(processor, ERGO_TINY, recipe.stages, recipe.seed, recipe.budgets, recipe.full, recipe.loose)
+    lessons = Lessons(processor, ERGO_TINY, recipe.stages, recipe.seed, recipe.budgets, recipe.full, recipe.loose, recipe.again)
     spread = softened(processor.tokenizer, recipe.soften).to(device)
     judge = Judge(processor.tokenizer)
     started = time.perf_counter()

@@ -100,12 +100,12 @@ def _plate(pattern: str, plate: Box, view: View) -> Reply:
 def say_answer(asked: Asked, view: View, whole: View | None = None) -> Reply:
     """The second look's reply, and that of a direct look; what is compared is found in `view` first.
 
-    whole: the view of the whole picture, where `view` is not that. A place in the picture is said again before the answer: left to
+    whole: a view of the whole picture, if a place in the picture is to be said again before the answer: left to
     itself the model finds its way back to the x of what it wrote, and not to the y (docs/log.md).
     """
     pieces: list[Piece] = []
-    if asked.placed:
-        colour, spot = place(asked.marks[0], whole or view)
+    if asked.placed and whole:
+        colour, spot = place(asked.marks[0], whole)
         pieces += [Piece("<think>"), colour, replace(spot, coarsely=True)]
     for number, mark in enumerate(asked.compared):
         pieces += [Piece("," if number else "<think>"), *_plate(mark.pattern, mark.plate, view)]
