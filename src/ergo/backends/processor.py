@@ -17,7 +17,7 @@ from ergo.chat import Chat, Message, Request
 from ergo.image import View
 
 IMAGE_PAD = "<|image_pad|>"
-PICTURE_TOKENS = ("<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+PICTURE_TOKENS = (IMAGE_PAD, "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Processor:
         self.image_id: int = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self.end_id: int = tokenizer.convert_tokens_to_ids("<|im_end|>")
         vocabulary = tokenizer.get_vocab()
-        self.unsayable: list[int] = [self.image_id, *(vocabulary[token] for token in PICTURE_TOKENS if token in vocabulary)]
+        self.unsayable: list[int] = [vocabulary[token] for token in PICTURE_TOKENS if token in vocabulary]
         self._special: list[str] = sorted(
             (str(token) for token in tokenizer.get_added_vocab() if str(token).startswith("<|")), key=len, reverse=True
         )

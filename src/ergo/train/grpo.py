@@ -139,6 +139,9 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         self.source = source
         self.verifier = verifier
         self.out = out
+        config = _config(recipe, out)
+        if config.use_vllm:
+            vllm.check(config.vllm_mode, config.world_size, config.vllm_tensor_parallel_size)
         self.looks = load_processor(start)
         precision = "auto" if torch.cuda.is_available() else torch.float32
         model = AutoModelForImageTextToText.from_pretrained(start, dtype=precision)
@@ -149,13 +152,11 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         super().__init__(
             model=model,
             reward_funcs=[_trl_reward(reward.name, reward.scorer()) for reward in recipe.rewards],
-            args=_config(recipe, out),
+            args=config,
             train_dataset=Dataset.from_list(rows),
             processing_class=Looks(self.looks, start),
             peft_config=_lora(recipe),
         )
-        if self.use_vllm:
-            vllm.check(self.vllm_mode, self.accelerator.num_processes, self.args.vllm_tensor_parallel_size)
         self.tools = [self._generate]  # any tool will do: only then does TRL expect pictures within completions
 
     def rolled(self, samples: Sequence[Sample], budgets: Sequence[int], sampling: Sequence[Sampling]) -> list[Rollout]:

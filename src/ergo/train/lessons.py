@@ -96,7 +96,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             view = View.of(picture, look)
             return [[self._told(view, "What is where?", say_places(scene, view), "region")]]
         if mix.kind == "crop":
-            return self._crops(rng, scene, picture, mix.questions, look)
+            return self._crops(rng, scene, picture, mix, look)
         if mix.kind == "looks":
             return [self._looks(rng, scene, picture, mix, look)]
         if mix.kind == "full":
@@ -104,19 +104,19 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         elif mix.kind == "direct":  # anything between the coarse view and the full picture
             budget = round(float(np.exp(rng.uniform(np.log(budget), np.log(self.full / 2)))))
         view = View.of(picture, TokenBudget(budget, patch=self.processor.patch))
-        asked = self._questions(rng, scene, mix.questions, mix.placed)
+        asked = self._questions(rng, scene, mix)
         told = self._told(view, "What is on each?", say_patterns(scene), mix.kind)
         return [[told, *(self._direct(view, one, mix.kind) for one in asked)]]
 
-    def _questions(self, rng: np.random.Generator, scene: Scene, count: int, placed: float = 0.0) -> list[Asked]:
+    def _questions(self, rng: np.random.Generator, scene: Scene, mix: Mix) -> list[Asked]:
         asked = []
-        for _ in range(4 * count):
+        for _ in range(4 * mix.questions):
             mark = scene.landmarks[int(rng.integers(len(scene.landmarks)))]
-            place = bool(placed) and rng.random() < placed
+            place = bool(mix.placed) and rng.random() < mix.placed
             one = ask(scene, rng, "coarse" if place else CATEGORIES[int(rng.integers(len(CATEGORIES)))], mark)
             if one is not None and (one.placed or not place):
                 asked.append(one)
-            if len(asked) == count:
+            if len(asked) == mix.questions:
                 break
         return asked
 
@@ -145,11 +145,11 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return Conversation((Exchange(chat, reply),), group, group not in ("direct", "full"))
 
     def _crops(
-        self, rng: np.random.Generator, scene: Scene, picture: Picture, count: int, look: TokenBudget
+        self, rng: np.random.Generator, scene: Scene, picture: Picture, mix: Mix, look: TokenBudget
     ) -> list[list[Conversation]]:
         """Regions alone, each a pack of its own, as the verifier sees them."""
         packs = []
-        for asked in self._questions(rng, scene, count):
+        for asked in self._questions(rng, scene, mix):
             if asked.placed:  # a crop does not tell where in the picture it lies
                 continue
             view = View.of(picture, look, shaken(rng, asked.honest, scene))
@@ -168,7 +168,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         """
         coarse = View.of(picture, look)
         conversations = [self._told(coarse, "What is where?", say_places(scene, coarse), "region")]
-        for number, asked in enumerate(self._questions(rng, scene, mix.questions, mix.placed)):
+        for number, asked in enumerate(self._questions(rng, scene, mix)):
             first = self.dialect.ask_region(coarse, asked.question)
             box = snapped(asked.honest, coarse)
             closely = number % 2 == 0
