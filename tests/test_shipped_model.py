@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import ergo
+from ergo.backends import SHIPPED
 from ergo.chat import Sampling
 from ergo.sample import read_samples
 
@@ -30,6 +31,11 @@ def test_it_looks_at_the_right_place_in_every_demo_picture() -> None:
         assert trace.vision_tokens <= 200
         right += trace.answer.text == sample.answer
     assert right >= 2
+
+
+def test_its_names_need_no_network() -> None:
+    for name in SHIPPED:
+        assert ergo.open_backend(f"hf:{name}").name == ergo.open_backend(name).name
 
 
 @pytest.mark.slow

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from test_grpo import recipe
+from trl.distributed import DistributedBackend
 
 from ergo.backends import TINY, open_backend
 from ergo.backends.processor import Processor
@@ -23,7 +25,7 @@ from ergo.errors import UsageError
 from ergo.geometry import Size
 from ergo.train import vllm
 from ergo.train.evidence import Verifier
-from ergo.train.grpo import LooksTrainer
+from ergo.train.grpo import LooksTrainer, Watch
 from ergo.train.source import source_of
 
 
@@ -127,3 +129,21 @@ def test_several_processes_need_an_engine_each() -> None:
     for mode, parallel in (("server", 1), ("colocate", 2)):
         with pytest.raises(UsageError, match="colocate"):
             vllm.check(mode, 2, parallel)
+
+
+def test_every_process_takes_part_where_weights_are_pushed_for_validation(
+    trainer: LooksTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gathering shards is a collective: the processes that do not validate would be waited for."""
+    engine = driven(trainer)
+    monkeypatch.setattr(Accelerator, "is_main_process", property(lambda _: False))
+    Watch(recipe("validate_every=1"), trainer, tmp_path).on_train_begin(trainer.args, trainer.state, None)
+    assert engine.synced == 1
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_sharded_weights_cannot_sample_in_their_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FSDP itself needs GPUs: on CPUs transformers takes the setting and shards nothing."""
+    monkeypatch.setattr(DistributedBackend, "is_fsdp", property(lambda _: True))
+    with pytest.raises(UsageError, match="use_vllm"):
+        LooksTrainer(recipe(), TINY, source_of("world", 40), Verifier(open_backend("ergo-tiny"), 40), tmp_path)

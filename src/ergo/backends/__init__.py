@@ -41,7 +41,8 @@ def open_backend(spec: str, dialect: str | None = None, **settings: Any) -> Open
     """
     kind, separator, rest = spec.partition(":")
     if spec in SHIPPED or kind == "hf":
-        return _open_local(SHIPPED.get(spec, rest), dialect, settings)
+        name = rest or spec
+        return _open_local(SHIPPED.get(name, name), dialect, settings)
     if kind == "openai" and rest:
         return _open_endpoint(rest, dialect, settings)
     if kind == "scripted":

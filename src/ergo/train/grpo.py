@@ -41,7 +41,7 @@ from ergo.backends.processor import Processor
 from ergo.backends.transformers import TransformersBackend, dialect_of, load_processor
 from ergo.chat import Sampling
 from ergo.draw import picture_of
-from ergo.errors import TrainingStopped
+from ergo.errors import TrainingStopped, UsageError
 from ergo.image import Picture, View, load_image
 from ergo.pipeline import Backend, Flow, Looking, Question, coarse_to_fine, run
 from ergo.sample import Sample
@@ -157,6 +157,8 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
             processing_class=Looks(self.looks, start),
             peft_config=_lora(recipe),
         )
+        if not self.use_vllm and (self._dist.is_fsdp or self._dist.is_zero3):
+            raise UsageError("a process cannot sample from its share of the weights: trl.use_vllm=true, or neither FSDP nor ZeRO-3")
         self.tools = [self._generate]  # any tool will do: only then does TRL expect pictures within completions
 
     def rolled(self, samples: Sequence[Sample], budgets: Sequence[int], sampling: Sequence[Sampling]) -> list[Rollout]:
@@ -181,12 +183,16 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         self.model.train(training)
         return [one for one in rollouts if one is not None]
 
+    def push_weights(self) -> None:
+        """To the vLLM that TRL drives, once a step. Where weights are sharded every process must take part, also if only one samples."""
+        if self.use_vllm and self.state.global_step != self._last_loaded_step:
+            self.vllm_generation.sync_weights()
+            self._last_loaded_step: int = self.state.global_step
+
     def _sampler(self, batch: int) -> Backend:
-        """The policy as it now is, in this process or in the vLLM that TRL drives."""
+        """The policy as it now is, in this process or in vLLM."""
         if self.use_vllm:
-            if self.state.global_step != self._last_loaded_step:
-                self.vllm_generation.sync_weights()
-                self._last_loaded_step: int = self.state.global_step
+            self.push_weights()
             return vllm.VllmBackend(self.vllm_generation, self.looks)
         model = self.accelerator.unwrap_model(self.model)
         policy = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -384,7 +390,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             )
 
     def _measure(self, step: int) -> None:
-        if not self.recipe.validate_every or not self.trainer.accelerator.is_main_process:
+        if not self.recipe.validate_every:
+            return
+        self.trainer.push_weights()
+        if not self.trainer.accelerator.is_main_process:
             return
         if not self._validation:
             source = source_of(self.recipe.validation, self.recipe.validation_samples)
