@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from datasets import Dataset
 from PIL import Image
 from transformers import AutoModelForImageTextToText
@@ -75,7 +76,7 @@ def plain(folder: Path) -> GRPOTrainer:
         assert isinstance(sample.image, Picture)
         view = View.of(sample.image, TokenBudget(VISION, patch=28))
         rows.append({"prompt": [{"role": "user", "content": sample.question}], "image": view.pixels})
-    model = AutoModelForImageTextToText.from_pretrained(TINY)
+    model = AutoModelForImageTextToText.from_pretrained(TINY, dtype=torch.float32)  # as ours; it is shipped in half precision
     for name, weight in model.named_parameters():
         weight.requires_grad_("visual" not in name)
     arguments = GRPOConfig(
