@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_models import save
+from transformers import AutoModelForImageTextToText
 
 from ergo.asking import AskOptions, ask
 from ergo.backends import TINY, open_backend
@@ -24,8 +26,9 @@ from ergo.chat import Sampling
 from ergo.errors import TrainingStopped, UsageError
 from ergo.train import train
 from ergo.train.evidence import Verifier
-from ergo.train.grpo import LooksTrainer, Watch, _undecided
+from ergo.train.grpo import LooksTrainer, Watch, _undecided, dtype_of_weights
 from ergo.train.recipe import GrpoRecipe, grpo_recipe, read_recipe
+from ergo.train.rewards import Evidence
 from ergo.train.source import source_of
 from ergo.world.questions import generate
 
@@ -50,9 +53,12 @@ def rows(out: Path) -> dict[int, dict[str, float]]:
     return found
 
 
-def test_the_trainers_log_probabilities_are_the_samplers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("bf16", "mean", "most"), [(False, 1e-5, 1e-3), (True, 3.5e-3, 0.3)], ids=["float32 arithmetic", "bfloat16 arithmetic"]
+)
+def test_the_trainers_log_probabilities_are_the_samplers(bf16: bool, mean: float, most: float, tmp_path: Path) -> None:
     """Through TRL's own batching, padding and forward, rollouts with and without a second picture mixed."""
-    chosen = recipe()
+    chosen = recipe(f"trl.bf16={str(bf16).lower()}")
     verifier = Verifier(open_backend("ergo-tiny"), 40)
     trainer = LooksTrainer(chosen, TINY, source_of("world", 40), verifier, tmp_path)
     trainer.model.train()
@@ -68,8 +74,9 @@ def test_the_trainers_log_probabilities_are_the_samplers(tmp_path: Path) -> None
     sampled = (batch["tool_mask"] * batch["completion_mask"]).bool()
     assert sampled.any(1).all()
     assert not sampled.all()
-    off = (logprobs - batch["sampling_per_token_logps"])[sampled].abs().max()
-    assert off < 1e-3, off  # the sampler never says picture tokens; the trainer gives them their e-6
+    off = (logprobs - batch["sampling_per_token_logps"])[sampled].abs()
+    assert off.mean() < mean
+    assert off.max() < most  # the sampler never says picture tokens; the trainer gives them their e-6
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
@@ -153,21 +160,42 @@ def test_two_processes_share_a_step(tmp_path: Path) -> None:
         assert two[1][name] == pytest.approx(one[1][name], rel=1e-3), name
 
 
+def test_what_is_trained_is_in_single_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of 1e-6 is lost on a bfloat16 weight, whose neighbours are 0.4 % away. What lies still under adapters may be as stored."""
+    shelf = save(tmp_path / "shelf", "qwen2_5_vl")
+    AutoModelForImageTextToText.from_pretrained(shelf).bfloat16().save_pretrained(shelf)
+    whole, adapters = recipe(), recipe("lora={r=4}")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert dtype_of_weights(adapters, shelf) == torch.float32
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert dtype_of_weights(adapters, shelf) == torch.bfloat16
+    assert dtype_of_weights(whole, shelf) == dtype_of_weights(whole, TINY) == dtype_of_weights(adapters, TINY) == torch.float32
+
+
+PAID = cycle((0.0, 1.0))
+
+
+def in_turn(_: Evidence) -> float:
+    """A random model earns nothing; this pays every other rollout."""
+    return next(PAID)
+
+
 def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
     """The real Qwen2.5-VL classes, shrunk, random: five steps of LoRA."""
     base = save(tmp_path / "base", "qwen2_5_vl")
     settings = [
         *SMALL, f"start='{base}'", "verifier='scripted:<answer>A</answer>'", "trl.max_steps=5",
         "lora={r=4, target_modules=['q_proj', 'v_proj']}", "trl.learning_rate=1e-2", "patience=9",
-        "trl.per_device_train_batch_size=4",
+        "trl.per_device_train_batch_size=4", "reward=[{name='test_grpo:in_turn'}]",
     ]  # fmt: skip
     folder = train(RECIPES / "tiny-grpo.toml", tmp_path / "run", settings)
-    assert (folder / "adapter_model.safetensors").is_file()
+    assert all(weight.abs().max() > 1e-3 for weight in load_file(folder / "adapter_model.safetensors").values())
     picture = next(generate("test", 1)).image
     how = AskOptions(budget=40, sampling=Sampling(max_tokens=8))
     alone = ask(picture, "What?", model=f"hf:{base}", how=how)
     adapted = ask(picture, "What?", model=open_backend(f"hf:{base}", adapter=str(folder)), how=how)
     assert adapted.error is None
+    assert adapted.completions[0].logprobs != alone.completions[0].logprobs
     assert adapted.turns[0].usage.prompt_tokens == alone.turns[0].usage.prompt_tokens
 
 

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, ProcessorMixin, TrainerCallback
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, ProcessorMixin, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 from transformers.utils import SAFE_WEIGHTS_NAME
 from trl import GRPOConfig, GRPOTrainer
@@ -143,8 +143,7 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
         if config.use_vllm:
             vllm.check(config.vllm_mode, config.world_size, config.vllm_tensor_parallel_size)
         self.looks = load_processor(start)
-        precision = "auto" if torch.cuda.is_available() else torch.float32
-        model = AutoModelForImageTextToText.from_pretrained(start, dtype=precision)
+        model = AutoModelForImageTextToText.from_pretrained(start, dtype=dtype_of_weights(recipe, start))
         self.dialect = dialect_of(model.config)
         for name, weight in model.named_parameters():
             weight.requires_grad_(not any(part in name for part in recipe.frozen))
@@ -176,10 +175,11 @@ class LooksTrainer(GRPOTrainer):  # type: ignore[misc]
             for number, (sample, how) in enumerate(zip(samples, looking, strict=True))
         ]
         rollouts: list[Rollout | None] = [None] * len(samples)
-        for trace in run(jobs, backend, window=len(jobs)):
-            assert isinstance(trace.tag, int)
-            sample = samples[trace.tag]
-            rollouts[trace.tag] = Rollout(sample, pictures[sample.id], trace)
+        with self.accelerator.autocast():
+            for trace in run(jobs, backend, window=len(jobs)):
+                assert isinstance(trace.tag, int)
+                sample = samples[trace.tag]
+                rollouts[trace.tag] = Rollout(sample, pictures[sample.id], trace)
         self.model.train(training)
         return [one for one in rollouts if one is not None]
 
@@ -316,6 +316,15 @@ def _config(recipe: GrpoRecipe, out: Path) -> GRPOConfig:
         log_multimodal=False,
         **stated,
     )
+
+
+def dtype_of_weights(recipe: GrpoRecipe, start: str) -> torch.dtype:
+    """float32, for steps as small as these are lost in fewer digits; bfloat16 where a GPU holds it still under adapters.
+
+    `trl.bf16`, the default on a GPU, is about arithmetic, and has nothing to do with it.
+    """
+    still = recipe.lora is not None and torch.cuda.is_available()
+    return torch.bfloat16 if still and AutoConfig.from_pretrained(start).dtype == torch.bfloat16 else torch.float32
 
 
 def _lora(recipe: GrpoRecipe) -> Any:
