@@ -59,6 +59,8 @@ def test_flows_may_have_budgets_of_their_own() -> None:
     for spec in ("one_look", "@64", "one_look@", "two_looks@64"):
         with pytest.raises(UsageError):
             conditions_listed([spec])
+    with pytest.raises(UsageError, match="spaces"):
+        conditions_listed(["one_look@64,coarse_to_fine@64"])
 
 
 def test_the_published_protocol_is_put_as_the_released_code_puts_it(tmp_path: Path) -> None:

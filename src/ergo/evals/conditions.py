@@ -65,6 +65,8 @@ def conditions_listed(specs: Sequence[str]) -> tuple[Condition, ...]:
         flow, separator, budgets = spec.partition("@")
         if not separator:
             raise UsageError(f"--conditions wants FLOW@BUDGET,BUDGET, as one_look@200,full, not {spec!r}")
+        if "@" in budgets:
+            raise UsageError(f"--conditions are separated by spaces, as one_look@200,full coarse_to_fine@100, not {spec!r}")
         found |= dict.fromkeys(conditions(flow, budgets))
     return tuple(found)
 
