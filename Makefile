@@ -9,10 +9,11 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: demo test test-slow test-engines test-gpu check clean
 
 demo: $(VENV)/installed
-	$(RUN) -m ergo.demo demo-out
+	$(RUN) -m ergo.cli.demo demo-out
 
 test: $(VENV)/installed
 	$(RUN) -m ruff check src tests
+	$(RUN) -m ruff format --check src tests
 	$(RUN) -m mypy
 	$(RUN) -m pytest
 

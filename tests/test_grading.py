@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from ergo.dialect import QWEN2_5_VL
+from ergo.families import QWEN2_5_VL
 from ergo.grading import choice_of, grade, grade_ours, grade_published
 
 CHOICES = ("red", "blue", "dark green", "green")

@@ -8,8 +8,8 @@ import pytest
 
 import ergo
 from ergo.backends import SHIPPED
-from ergo.chat import Sampling
-from ergo.sample import read_samples
+from ergo.core.messages import Sampling
+from ergo.samples.sample import read_samples
 
 DEMO = Path(ergo.__file__).parent / "demo" / "samples.jsonl"
 

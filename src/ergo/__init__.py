@@ -1,17 +1,20 @@
 """ERGO: ask vision-language models about pictures too large to look at all at once.
 
-    import ergo
-    trace = ergo.ask("harbour.jpg", "What is written on the red boat?", model="openai:http://localhost:8000/v1")
-    print(trace.answer.text, trace.answer.region, trace.vision_tokens)
+import ergo
+trace = ergo.ask("harbour.jpg", "What is written on the red boat?", model="openai:http://localhost:8000/v1")
+print(trace.answer.text, trace.answer.region, trace.vision_tokens)
 """
 
-from ergo.asking import AskOptions, ask
-from ergo.backends import Opened, open_backend
-from ergo.errors import ErgoError
-from ergo.geometry import Box, Size, TokenBudget
-from ergo.image import Picture, View, load_image
-from ergo.pipeline import Answer, Looking, Question, Trace, Turn, coarse_to_fine, crop_only, one_look, run
-from ergo.sample import Sample
+from ergo.api import AskOptions, ask
+from ergo.backends import Model, open_backend
+from ergo.core.errors import ErgoError
+from ergo.core.flows import Answer, LookConfig, Question, coarse_to_fine, crop_only, one_look
+from ergo.core.geometry import Box, Size, TokenBudget
+from ergo.core.runner import Trace, Turn, run
+from ergo.core.view import View
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
+from ergo.samples.sample import Sample
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,8 +22,8 @@ __all__ = [
     "AskOptions",
     "Box",
     "ErgoError",
-    "Looking",
-    "Opened",
+    "LookConfig",
+    "Model",
     "Picture",
     "Question",
     "Sample",

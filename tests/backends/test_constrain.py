@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny_models import FAMILY_NAMES, TOKEN, TOKENIZER, make_backend
 
-from ergo.backends.constrain import RESERVE, RegionForcer, may_become_region
-from ergo.chat import Completion, Message, Request, Sampling
+from ergo.backends.transformers.constrain import RESERVE, RegionForcer, may_become_region
+from ergo.core.messages import Completion, Message, Request, Sampling
 
 FORM = re.compile(r"<zoom>\[\d{1,5}, \d{1,5}, \d{1,5}, \d{1,5}\]</zoom>")
 LONGEST = "<zoom>[12345, 12345, 12345, 12345]</zoom>"

@@ -16,16 +16,19 @@ import pytest
 from faulty import MODELS, FaultyServer, cut, delta, drop, hang, reply, says, status, stream, trickle
 from PIL import Image
 
-from ergo.backends.openai import OpenAIBackend, _Fault, base_url
-from ergo.chat import Completion, Message, Request, Sampling
-from ergo.dialect import QWEN2_5_VL
-from ergo.errors import BackendError, UsageError
-from ergo.geometry import TokenBudget
-from ergo.image import Picture, View, load_image
-from ergo.pipeline import Answer, Looking, Question, Trace, coarse_to_fine, run
+from ergo.backends.openai.backend import OpenAIBackend, _Fault, base_url
+from ergo.core.errors import BackendError, UsageError
+from ergo.core.flows import Answer, LookConfig, Question, coarse_to_fine
+from ergo.core.geometry import TokenBudget
+from ergo.core.messages import Completion, Message, Request, Sampling
+from ergo.core.runner import Trace, run
+from ergo.core.view import View
+from ergo.families import QWEN2_5_VL
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
 
 ASK = Request((Message("user", ("Is it there?",)),))
-LOOKING = Looking(QWEN2_5_VL, TokenBudget(16), TokenBudget(16))
+LOOKING = LookConfig(QWEN2_5_VL, TokenBudget(16), TokenBudget(16))
 
 
 def picture(colour: str = "red") -> Picture:
@@ -525,7 +528,7 @@ def test_64_flows_at_once_each_get_their_own_answer() -> None:
     names = [f"question{number}" for number in range(64)]
     faults = [*[status(429, Retry_After="0.1")] * 8, drop, cut()]
     with FaultyServer(*faults, answer=echo) as server, backend(server, timeout=30) as model:
-        traces = list(run(flows(names), model, window=64))
+        traces = list(run(flows(names), model, concurrency=64))
     assert len(server.payloads) == 128 + 10
     assert {trace.tag: answered(trace) for trace in traces} == {name: name for name in names}
 
@@ -534,7 +537,7 @@ def test_a_slow_reply_delays_nobody_else() -> None:
     names = ["slow", *[f"question{number}" for number in range(15)]]
     start = time.perf_counter()
     with FaultyServer(answer=echo) as server, backend(server) as model:
-        ended = {trace.tag: time.perf_counter() - start for trace in run(flows(names), model, window=8)}
+        ended = {trace.tag: time.perf_counter() - start for trace in run(flows(names), model, concurrency=8)}
     assert ended.pop("slow") >= 2
     assert max(ended.values()) < 2
 

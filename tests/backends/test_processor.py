@@ -25,11 +25,12 @@ from tiny_models import (
 from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from ergo.backends.processor import Normalisation, Processor, rope_positions
-from ergo.chat import Chat, Message
-from ergo.dialect import QWEN2_5_VL
-from ergo.geometry import Box, Size, TokenBudget
-from ergo.image import Picture, View
+from ergo.backends.transformers.processor import Normalisation, Processor, rope_positions
+from ergo.core.geometry import Box, Size, TokenBudget
+from ergo.core.messages import Chat, Message
+from ergo.core.view import View
+from ergo.families import QWEN2_5_VL
+from ergo.images.picture import Picture
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "qwen2.5-vl-7b-instruct"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real Qwen2.5-VL tokenizer is not at {REAL}")

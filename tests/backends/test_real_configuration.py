@@ -13,14 +13,16 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
-from ergo.cli import main
-from ergo.dialect import PUBLISHED
-from ergo.geometry import Size, TokenBudget
+from ergo.cli.main import main
+from ergo.core.geometry import Size, TokenBudget
+from ergo.families.base import PUBLISHED
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 REAL = SHARED / "qwen2.5-vl-7b-instruct"
 PHOTOGRAPH = SHARED / "vstar" / "vstar_bench" / "relative_position" / "sa_19421.jpg"
-pytestmark = pytest.mark.skipif(not PHOTOGRAPH.is_file(), reason="the real configuration and photograph lie beside the project only")
+pytestmark = pytest.mark.skipif(
+    not PHOTOGRAPH.is_file(), reason="the real configuration and photograph lie beside the project only"
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything_but_the_answer_is_exact(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     question, options = "Is the dog on the left or right of the broom?", ["left", "right"]
-    command = ["ask", str(PHOTOGRAPH), question, "--options", *options, "--model", f"hf:{checkpoint}", "--budget", "640", "--max-tokens", "12"]
+    command = [
+        "ask",
+        str(PHOTOGRAPH),
+        question,
+        "--options",
+        *options,
+        "--model",
+        f"hf:{checkpoint}",
+        "--budget",
+        "640",
+        "--max-tokens",
+        "12",
+    ]
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     first, second = told["turns"]
@@ -57,7 +71,10 @@ def test_everything_but_the_answer_is_exact(checkpoint: Path, capsys: pytest.Cap
     template = json.loads((REAL / "chat_template.json").read_text())["chat_template"]
     asked = [
         {"role": "system", "content": PUBLISHED.system},
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PUBLISHED.region.format(question=question)}]},
+        {
+            "role": "user",
+            "content": [{"type": "image"}, {"type": "text", "text": PUBLISHED.region.format(question=question)}],
+        },
     ]
     text = tokenizer.apply_chat_template(asked, chat_template=template, tokenize=False, add_generation_prompt=True)
     assert first["usage"]["prompt_tokens"] == len(tokenizer(text)["input_ids"]) - 1 + coarse["tokens"]
@@ -76,7 +93,18 @@ def test_everything_but_the_answer_is_exact(checkpoint: Path, capsys: pytest.Cap
 
 
 def test_a_forced_region_is_read_in_the_views_own_frame(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["ask", str(PHOTOGRAPH), "Where is the broom?", "--model", f"hf:{checkpoint}", "--budget", "300", "--max-tokens", "60", "--force-region"]
+    command = [
+        "ask",
+        str(PHOTOGRAPH),
+        "Where is the broom?",
+        "--model",
+        f"hf:{checkpoint}",
+        "--budget",
+        "300",
+        "--max-tokens",
+        "60",
+        "--force-region",
+    ]
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     [coarse] = told["turns"][0]["views"]

@@ -18,11 +18,12 @@ from PIL import Image
 from tiny_models import PATCH_SIZE, TOKEN, TOKENIZER, make_processor
 from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from ergo.backends.transformers import TransformersBackend
-from ergo.chat import Message, Request, Sampling
-from ergo.dialect import QWEN2_5_VL
-from ergo.geometry import Box, TokenBudget
-from ergo.image import Picture, View
+from ergo.backends.transformers.backend import TransformersBackend
+from ergo.core.geometry import Box, TokenBudget
+from ergo.core.messages import Message, Request, Sampling
+from ergo.core.view import View
+from ergo.families import QWEN2_5_VL
+from ergo.images.picture import Picture
 
 pytestmark = pytest.mark.slow
 ROUNDS = 3
@@ -116,7 +117,9 @@ def test_the_second_look_costs_less_when_the_first_is_kept() -> None:
                 started = time.process_time()
                 way()
                 seconds[name].append(time.process_time() - started)
-    print(f"\n{millions:.0f} M weights, 600 + 600 vision tokens, {WRITTEN} + {WRITTEN} written, CPU seconds of both looks:")
+    print(
+        f"\n{millions:.0f} M weights, 600 + 600 vision tokens, {WRITTEN} + {WRITTEN} written, CPU seconds of both looks:"
+    )
     for name, times in seconds.items():
         print(f"  {name:15} {statistics.median(times):.1f}")
     for name in ("computed again", "plain generate"):

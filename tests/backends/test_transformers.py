@@ -14,13 +14,16 @@ from PIL import Image
 from tiny_models import FAMILY_NAMES, TOKEN, TOKENIZER, make_backend, save
 
 from ergo.backends import open_backend
-from ergo.backends.transformers import TransformersBackend, sample
-from ergo.chat import Chat, Completion, Message, Request, Sampling
-from ergo.dialect import ERGO_TINY, QWEN2_5_VL, QWEN3_VL, TERSE, Dialect
-from ergo.errors import UsageError
-from ergo.geometry import Box, TokenBudget
-from ergo.image import Picture, View
-from ergo.pipeline import Looking, Question, coarse_to_fine, run
+from ergo.backends.transformers.backend import TransformersBackend, sample
+from ergo.core.errors import UsageError
+from ergo.core.flows import LookConfig, Question, coarse_to_fine
+from ergo.core.geometry import Box, TokenBudget
+from ergo.core.messages import Chat, Completion, Message, Request, Sampling
+from ergo.core.runner import run
+from ergo.core.view import View
+from ergo.families import ERGO_TINY, QWEN2_5_VL, QWEN3_VL
+from ergo.families.base import TERSE, ModelFamily
+from ergo.images.picture import Picture
 
 SHORT = Sampling(max_tokens=12)
 
@@ -42,9 +45,9 @@ def picture(seed: int) -> Picture:
 
 def asks(backend: TransformersBackend, seed: int, sampling: Sampling = SHORT) -> Request:
     """A first look, different for each seed in picture, sizes and words."""
-    dialect = Dialect("t", TERSE, "pixels", backend.processor.patch, 20)
+    family = ModelFamily("t", TERSE, "pixels", backend.processor.patch, 20)
     view = View.of(picture(seed), TokenBudget(12 + 4 * seed, patch=backend.processor.patch))
-    return Request(dialect.ask_region(view, "what is it? " * (seed + 1)), sampling)
+    return Request(family.ask_region(view, "what is it? " * (seed + 1)), sampling)
 
 
 def goes_on(backend: TransformersBackend, first: Request, reply: Completion, seed: int = 0) -> Request:
@@ -156,8 +159,8 @@ def test_three_looks_in_one_conversation(backend: TransformersBackend) -> None:
 
 def test_without_reuse_the_same_is_said_from_the_same_ids(family: str, backend: TransformersBackend) -> None:
     anew = make_backend(family, reuse=False)
-    looking = Looking(
-        Dialect("t", TERSE, "pixels", backend.processor.patch, 20),
+    looking = LookConfig(
+        ModelFamily("t", TERSE, "pixels", backend.processor.patch, 20),
         *[TokenBudget(16, patch=backend.processor.patch)] * 2,
         SHORT,
     )
@@ -184,7 +187,9 @@ def test_greedy_tokens_are_those_of_generate(backend: TransformersBackend) -> No
         fed = backend.processor.batch([prepared])
         if prepared.views:
             fed |= dict(zip(("pixel_values", "image_grid_thw"), backend.processor.pixels(prepared.views), strict=True))
-        out = backend.model.generate(**fed, max_new_tokens=12, do_sample=False, suppress_tokens=backend.processor.unsayable)
+        out = backend.model.generate(
+            **fed, max_new_tokens=12, do_sample=False, suppress_tokens=backend.processor.unsayable
+        )
         assert out[0, len(prepared.ids) :].tolist() == list(reply.token_ids or ())
 
 
@@ -244,9 +249,9 @@ def test_requests_that_differ_only_in_their_seed_share_a_batch(backend: Transfor
 
 def test_the_nucleus_holds_only_the_likeliest() -> None:
     scores = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().repeat(500, 1)
-    dice: list[Any] = [torch.Generator().manual_seed(n) for n in range(500)]
-    assert set(sample(scores, Sampling(temperature=1.0, top_p=0.6), dice).tolist()) == {0, 1}
-    assert set(sample(scores, Sampling(temperature=1.0), dice).tolist()) == {0, 1, 2, 3}
+    generator: list[Any] = [torch.Generator().manual_seed(n) for n in range(500)]
+    assert set(sample(scores, Sampling(temperature=1.0, top_p=0.6), generator).tolist()) == {0, 1}
+    assert set(sample(scores, Sampling(temperature=1.0), generator).tolist()) == {0, 1, 2, 3}
     assert set(sample(scores, Sampling(), [None] * 500).tolist()) == {0}
 
 
@@ -276,12 +281,12 @@ def says(opened_by: str, chat: Chat, **settings: Any) -> Completion:
 
 def test_a_folder_opens_as_what_it_is(folder: Path, family: str, backend: TransformersBackend) -> None:
     opened = open_backend(f"hf:{folder}")
-    assert opened.dialect is {"qwen2_5_vl": QWEN2_5_VL, "qwen3_vl": QWEN3_VL}[family]
+    assert opened.family is {"qwen2_5_vl": QWEN2_5_VL, "qwen3_vl": QWEN3_VL}[family]
     assert opened.patch == {"qwen2_5_vl": 28, "qwen3_vl": 32}[family]
     request = asks(backend, 0)
     [reply] = answered(backend, request)
     assert says(str(folder), request.chat).token_ids == reply.token_ids
-    assert open_backend(str(folder), dialect="ergo_tiny").dialect is ERGO_TINY
+    assert open_backend(str(folder), family="ergo_tiny").family is ERGO_TINY
 
 
 def test_a_lora_adapter_changes_what_is_said(folder: Path, backend: TransformersBackend, tmp_path: Path) -> None:

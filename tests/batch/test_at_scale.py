@@ -19,20 +19,20 @@ import pytest
 from PIL import Image
 from test_batch import opened, rows_in, typed
 
-from ergo.asking import looking_at
-from ergo.backends import Opened, open_backend
+from ergo.backends import Model, open_backend
 from ergo.batch.command import batch
-from ergo.batch.rows import Row, read_rows
+from ergo.batch.rows import BatchRow, read_rows
 from ergo.batch.run import run_here
 from ergo.batch.shards import Shards
-from ergo.batch.worker import How, Worker, open_picture
-from ergo.pipeline import Question, coarse_to_fine, run
+from ergo.batch.worker import BatchConfig, Worker, open_picture
+from ergo.core.flows import Question, coarse_to_fine
+from ergo.core.runner import run
 from ergo.world.questions import generate
 
 ROWS, STINTS, POISONED = 5_000, 10, 100  # one row in POISONED is poison
 FILES = 40
 IN_FLIGHT = 8
-HOW = How(budget=640, words=64)
+HOW = BatchConfig(budget=640, max_tokens=64)
 POISON = {
     "cut off": (lambda whole: whole[: len(whole) // 2], "truncated"),
     "empty": (lambda whole: b"", "empty"),
@@ -70,14 +70,14 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]
     return folder / "rows.jsonl", expected
 
 
-def bare(rows: list[Row], model: Opened) -> None:
+def bare(rows: list[BatchRow], model: Model) -> None:
     """The flow and nothing else, on the same pictures."""
-    looking = looking_at(model, HOW.budget)
+    looking = model.look_config(HOW.budget)
     jobs = ((row, partial(_look, row, looking)) for row in rows)
     assert sum(trace.error is None for trace in run(jobs, model.backend, IN_FLIGHT)) == len(rows)
 
 
-def _look(row: Row, looking):  # type: ignore[no-untyped-def]
+def _look(row: BatchRow, looking):  # type: ignore[no-untyped-def]
     return coarse_to_fine(open_picture(row.address), Question(row.question), looking)
 
 
@@ -96,27 +96,36 @@ def test_five_thousand_pictures(job: tuple[Path, dict[str, str]], tmp_path: Path
     sound = [row for row in read_rows(str(source), None) if row.id not in expected]
     shares, memory = [], []
 
-    def rows(until: int) -> Iterator[Row]:
+    def rows(until: int) -> Iterator[BatchRow]:
         return islice(read_rows(str(source), None), until)
 
     for stint in range(STINTS):
         Path("/proc/self/clear_refs").write_text("5")  # from here on the peak is counted anew
         began = time.perf_counter()
-        done = sum(1 for _ in run_here(rows((stint + 1) * ROWS // STINTS), shards, Worker(model, HOW, IN_FLIGHT), 100, None))
+        done = sum(
+            1 for _ in run_here(rows((stint + 1) * ROWS // STINTS), shards, Worker(model, HOW, IN_FLIGHT), 100, None)
+        )
         batched = done / (time.perf_counter() - began)
         memory.append(peak())
         part = sound[stint * FILES * 2 : (stint + 1) * FILES * 2]
         began = time.perf_counter()
         bare(part, model)
         shares.append(batched / (len(part) / (time.perf_counter() - began)))
-        print(f"stint {stint}: {batched:.1f} rows/s, {100 * shares[-1]:.0f} % of the bare flow, {memory[-1]:.0f} MiB", flush=True)
+        print(
+            f"stint {stint}: {batched:.1f} rows/s, {100 * shares[-1]:.0f} % of the bare flow, {memory[-1]:.0f} MiB",
+            flush=True,
+        )
     answered = rows_in(tmp_path / "out")
-    print(f"rate: median {100 * statistics.median(shares):.1f} % of the bare flow ({100 * min(shares):.1f} to {100 * max(shares):.1f})")
+    print(
+        f"rate: median {100 * statistics.median(shares):.1f} % of the bare flow ({100 * min(shares):.1f} to {100 * max(shares):.1f})"
+    )
     assert sorted(Counter(row["id"] for row in answered).items()) == sorted((str(number), 1) for number in range(ROWS))
     assert {row["id"]: row["error_kind"] for row in answered if row["error_kind"]} == expected
     assert statistics.median(shares) >= 0.9
     early, late = statistics.mean(memory[: STINTS // 2]), statistics.mean(memory[STINTS // 2 :])
-    print(f"peak memory of a stint: {min(memory):.0f} to {max(memory):.0f} MiB, first half {early:.0f}, second half {late:.0f}")
+    print(
+        f"peak memory of a stint: {min(memory):.0f} to {max(memory):.0f} MiB, first half {early:.0f}, second half {late:.0f}"
+    )
     assert late < 1.1 * early
 
 
@@ -128,9 +137,11 @@ def test_two_hundred_pictures_with_the_embedded_model(tmp_path: Path) -> None:
         picture = tmp_path / f"{number}.png"
         sample.image.pixels.save(picture)  # type: ignore[union-attr]
         options = list(sample.choices or ())
-        lines.append(json.dumps({"id": sample.id, "image": str(picture), "question": sample.question, "options": options}))
+        lines.append(
+            json.dumps({"id": sample.id, "image": str(picture), "question": sample.question, "options": options})
+        )
     (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
-    flags = ("--budget", "100", "--max-tokens", "64", "--in-flight", "20")
+    flags = ("--budget", "100", "--max-tokens", "64", "--concurrency", "20")
     told = list(batch(typed(tmp_path / "rows.jsonl", tmp_path / "out", *flags), lambda: open_backend("ergo-tiny")))
     answered = {str(row["id"]): row for row in rows_in(tmp_path / "out")}
     right = sum(answered[sample.id]["answer"] == sample.answer for sample in generate("test", 200))

@@ -19,17 +19,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ergo.backends import Opened
+from ergo.backends import Model
 from ergo.backends.scripted import ScriptedBackend
 from ergo.batch.command import batch
-from ergo.batch.rows import Row, read_rows
+from ergo.batch.rows import BatchRow, read_rows
 from ergo.batch.run import JOURNAL, STRIKES, run_here
 from ergo.batch.shards import Shards
-from ergo.batch.worker import How, Worker
-from ergo.chat import Request
-from ergo.cli import _parser
-from ergo.dialect import QWEN2_5_VL
-from ergo.errors import BackendError, DataError, UsageError
+from ergo.batch.worker import BatchConfig, Worker
+from ergo.cli.main import _parser
+from ergo.core.errors import BackendError, DataError, UsageError
+from ergo.core.messages import Request
+from ergo.families import QWEN2_5_VL
 
 
 def reply(request: Request) -> str | BackendError:
@@ -38,12 +38,12 @@ def reply(request: Request) -> str | BackendError:
     return "<zoom>[28, 28, 56, 56]</zoom>" if request.expect == "region" else "<answer>yes</answer>"
 
 
-def opened() -> Opened:
-    return Opened(ScriptedBackend(reply, record=False), QWEN2_5_VL, 28, "scripted")
+def opened() -> Model:
+    return Model(ScriptedBackend(reply, record=False), QWEN2_5_VL, 28, "scripted")
 
 
-def worker(in_flight: int = 4) -> Worker:
-    return Worker(opened(), How(budget=16), in_flight)
+def worker(concurrency: int = 4) -> Worker:
+    return Worker(opened(), BatchConfig(budget=16), concurrency)
 
 
 @pytest.fixture
@@ -51,7 +51,9 @@ def pictures(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"
     (folder / "deeper").mkdir(parents=True)
     for number in range(10):
-        Image.new("RGB", (90 + number, 60), (number, 0, 0)).save(folder / ("deeper" if number % 2 else ".") / f"{number}.jpg")
+        Image.new("RGB", (90 + number, 60), (number, 0, 0)).save(
+            folder / ("deeper" if number % 2 else ".") / f"{number}.jpg"
+        )
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     (folder / "notes.txt").write_text("no picture")
     return folder
@@ -105,7 +107,10 @@ def test_only_what_failed_is_asked_again_when_wanted(pictures: Path, tmp_path: P
 
 
 def test_tables_bring_their_own_questions_options_and_ids(pictures: Path, tmp_path: Path) -> None:
-    records = [{"id": "a", "image": "pictures/0.jpg", "question": "One?", "options": "x|y"}, {"image": "pictures/2.jpg", "question": "Two?"}]
+    records = [
+        {"id": "a", "image": "pictures/0.jpg", "question": "One?", "options": "x|y"},
+        {"image": "pictures/2.jpg", "question": "Two?"},
+    ]
     with (tmp_path / "t.csv").open("w") as file:
         table = csv.DictWriter(file, ["id", "image", "question", "options"])
         table.writeheader()
@@ -114,16 +119,20 @@ def test_tables_bring_their_own_questions_options_and_ids(pictures: Path, tmp_pa
     pq.write_table(pa.Table.from_pylist(records), tmp_path / "t.parquet")
     for name in ("t.csv", "t.jsonl", "t.parquet"):
         first, second = read_rows(str(tmp_path / name), None)
-        assert first == Row("a", f"{tmp_path}/pictures/0.jpg", "One?", ("x", "y"))
+        assert first == BatchRow("a", f"{tmp_path}/pictures/0.jpg", "One?", ("x", "y"))
         assert (second.id, second.question, second.options) == (f"{name}:1", "Two?", ())
         assert [row.question for row in read_rows(str(tmp_path / name), "Other?")] == ["Other?"] * 2
 
 
 def test_rows_that_are_none_are_answered_by_an_error(tmp_path: Path) -> None:
-    (tmp_path / "t.jsonl").write_text('{"image": "a.jpg"}\nnot json\n[1]\n{"question": "x"}\n{"image": "nowhere.jpg", "question": "x"}\n')
+    (tmp_path / "t.jsonl").write_text(
+        '{"image": "a.jpg"}\nnot json\n[1]\n{"question": "x"}\n{"image": "nowhere.jpg", "question": "x"}\n'
+    )
     out = tmp_path / "out"
     list(batch(typed(tmp_path / "t.jsonl", out), opened))
-    assert Counter(row["error_kind"] for row in rows_in(out)) == {"bad_row": 4, "unreadable": 1} or all(row["error"] for row in rows_in(out))
+    assert Counter(row["error_kind"] for row in rows_in(out)) == {"bad_row": 4, "unreadable": 1} or all(
+        row["error"] for row in rows_in(out)
+    )
     assert len(rows_in(out)) == 5
 
 
@@ -157,14 +166,16 @@ def test_any_fsspec_address_will_do(pictures: Path) -> None:
 
 def test_a_row_that_ends_the_process_is_quarantined_and_stops_nobody(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
-    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"id": str(n), "image": "a.png", "question": f"q{n}"}) for n in range(30)))
+    (tmp_path / "t.jsonl").write_text(
+        "\n".join(json.dumps({"id": str(n), "image": "a.png", "question": f"q{n}"}) for n in range(30))
+    )
     code = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_batch as t
 def deadly(request):
     return os._exit(9) if "q7 " in request.chat[-1].text else t.reply(request)
-model = t.Opened(t.ScriptedBackend(deadly, record=False), t.QWEN2_5_VL, 28, "x")
+model = t.Model(t.ScriptedBackend(deadly, record=False), t.QWEN2_5_VL, 28, "x")
 list(t.batch(t.typed({str(tmp_path / "t.jsonl")!r}, {str(tmp_path / "out")!r}, "--shard", 5), lambda: model))
 """
     ends = 0
@@ -185,27 +196,29 @@ import test_batch as t
 def slow(request):
     time.sleep(0.004)
     return t.reply(request)
-model = t.Opened(t.ScriptedBackend(slow, record=False), t.QWEN2_5_VL, 28, "x")
-list(t.batch(t.typed(sys.argv[1], sys.argv[2], "--shard", "7", "--in-flight", "8", "--question", "x"), lambda: model))
+model = t.Model(t.ScriptedBackend(slow, record=False), t.QWEN2_5_VL, 28, "x")
+list(t.batch(t.typed(sys.argv[1], sys.argv[2], "--shard", "7", "--concurrency", "8", "--question", "x"), lambda: model))
 """
 
 
 def killed_at_random(source: Path, out: Path, kills: int) -> None:
-    dice = random.Random(kills)
+    generator = random.Random(kills)
     command = [sys.executable, "-c", JOB.format(here=str(Path(__file__).parent)), str(source), str(out)]
     for _ in range(kills):
         process = subprocess.Popen(command)
-        until = len(list(out.glob("*.parquet"))) + dice.randrange(1, 4)
+        until = len(list(out.glob("*.parquet"))) + generator.randrange(1, 4)
         while process.poll() is None and len(list(out.glob("*.parquet"))) < until:
             time.sleep(0.002)
-        time.sleep(dice.random() * 0.03)
+        time.sleep(generator.random() * 0.03)
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run(command, check=True)
 
 
 def timeless(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    return sorted(({key: value for key, value in row.items() if key != "seconds"} for row in rows), key=lambda row: str(row["id"]))
+    return sorted(
+        ({key: value for key, value in row.items() if key != "seconds"} for row in rows), key=lambda row: str(row["id"])
+    )
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
@@ -217,7 +230,10 @@ def test_killed_at_random_moments_each_row_is_there_once(tmp_path: Path, kills: 
     for number in range(60 * max(1, kills // 4)):
         os.link(picture, source / f"{number:04}.jpg")
     killed_at_random(source, tmp_path / "killed", kills)
-    subprocess.run([sys.executable, "-c", JOB.format(here=str(Path(__file__).parent)), str(source), str(tmp_path / "whole")], check=True)
+    subprocess.run(
+        [sys.executable, "-c", JOB.format(here=str(Path(__file__).parent)), str(source), str(tmp_path / "whole")],
+        check=True,
+    )
     disturbed, undisturbed = rows_in(tmp_path / "killed"), rows_in(tmp_path / "whole")
     assert timeless(disturbed) == timeless(undisturbed)
     assert len(disturbed) == len(list(source.iterdir()))
@@ -231,7 +247,7 @@ def test_pictures_are_opened_only_for_rows_under_way(tmp_path: Path) -> None:
     def endless():  # type: ignore[no-untyped-def]
         for number in range(50):
             drawn.append(number)
-            yield Row(str(number), str(tmp_path / "a.png"), "x")
+            yield BatchRow(str(number), str(tmp_path / "a.png"), "x")
 
     shards = Shards(str(tmp_path / "out"))
     shards.prepare()

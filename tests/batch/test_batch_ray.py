@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from test_batch import rows_in, timeless
 
-from ergo.demo.__main__ import HERE as DEMO
+from ergo.cli.demo import HERE as DEMO
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ergo-vlm[batch]'")
 MODEL = "scripted:<zoom>[28, 28, 280, 280]</zoom><answer>A</answer>"
@@ -27,7 +27,7 @@ QUIET = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_UV_RUN_RUNTIME_EN
 
 def command(source: Path, out: Path, where: str, shard: int) -> list[str]:
     return [sys.executable, "-m", "ergo.cli", "batch", str(source), str(out), "--model", MODEL, "--question", "Is it?",
-            "--budget", "64", "--shard", str(shard), "--in-flight", "4", "--where", where]  # fmt: skip
+            "--budget", "64", "--shard", str(shard), "--concurrency", "4", "--where", where]  # fmt: skip
 
 
 def many(folder: Path, picture: Path, count: int) -> Path:
@@ -43,7 +43,9 @@ def test_actors_write_the_rows_that_one_process_would(tmp_path: Path) -> None:
     source = many(tmp_path / "in", picture, 12)
     (source / "broken.jpg").write_bytes(b"no picture")
     subprocess.run(command(source, tmp_path / "here", "local", 5), check=True, capture_output=True)
-    done = subprocess.run(command(source, tmp_path / "ray", "ray", 5), check=True, capture_output=True, text=True, env=QUIET)
+    done = subprocess.run(
+        command(source, tmp_path / "ray", "ray", 5), check=True, capture_output=True, text=True, env=QUIET
+    )
     assert "13 of 13 rows" in done.stdout
     assert "1 failed" in done.stdout
     assert timeless(rows_in(tmp_path / "ray")) == timeless(rows_in(tmp_path / "here"))
@@ -69,7 +71,7 @@ def actors() -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_whatever_is_killed_each_row_is_there_once(tmp_path: Path) -> None:
-    kills, dice = 20, random.Random(3)
+    kills, generator = 20, random.Random(3)
     source = many(tmp_path / "in", _copy(DEMO / "vague.jpg", tmp_path), 160)
     out, killed = tmp_path / "out", []
     with cluster() as nodes:
@@ -77,18 +79,18 @@ def test_whatever_is_killed_each_row_is_there_once(tmp_path: Path) -> None:
         job = [*command(source, out, nodes.address, 2), "--num-actors", "2"]
         driver = subprocess.Popen(job, env=QUIET, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while len(killed) < kills:
-            time.sleep(dice.uniform(1, 4))
+            time.sleep(generator.uniform(1, 4))
             if driver.poll() is not None:
                 if len(rows_in(out)) == 160:
                     break
                 driver = subprocess.Popen(job, env=QUIET, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 continue
-            victim = dice.choice(["driver", "actor", "actor", "node"])
+            victim = generator.choice(["driver", "actor", "actor", "node"])
             if victim == "driver":
                 driver.send_signal(signal.SIGKILL)
                 driver.wait()
             elif victim == "actor" and actors():
-                dice.choice(actors()).kill()
+                generator.choice(actors()).kill()
             elif victim == "node":
                 nodes.remove_node(second, allow_graceful=False)
                 second = nodes.add_node(num_cpus=1, object_store_memory=200_000_000)

@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ergo.backends import Opened
+from ergo.backends import Model
 from ergo.backends.scripted import ScriptedBackend
-from ergo.chat import Request
-from ergo.cli import main
+from ergo.cli.main import main
+from ergo.core.errors import BackendError
+from ergo.core.geometry import Box
+from ergo.core.messages import Request
 from ergo.data.answerable import Examiner
 from ergo.data.example import Dropped, Example
 from ergo.data.likeness import NEAR, Known, picture_hash
-from ergo.data.prepare import REASONS, Wanted, prepare
-from ergo.dialect import QWEN2_5_VL
-from ergo.errors import BackendError
-from ergo.geometry import Box
-from ergo.image import Picture, load_image
-from ergo.sample import Sample, read_samples
+from ergo.data.prepare import REASONS, FilterConfig, prepare
+from ergo.families import QWEN2_5_VL
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
+from ergo.samples.sample import Sample, read_samples
 from ergo.world.scene import compose, draw
 
 imagehash = pytest.importorskip("imagehash", reason="comparing pictures needs the extra `data`")
@@ -42,7 +43,7 @@ def example(picture: Path, question: str = "What?", answer: str = "red", **more:
     return Example(Sample(question, picture, question, answer), **more)  # type: ignore[arg-type]
 
 
-def decided(rows: list[Example], wanted: Wanted) -> tuple[list[Sample], Counter[str]]:
+def decided(rows: list[Example], wanted: FilterConfig) -> tuple[list[Sample], Counter[str]]:
     results = list(prepare(rows, wanted))
     assert len(results) == len(rows)  # nothing silent
     dropped = Counter(row.reason for row in results if isinstance(row, Dropped))
@@ -62,7 +63,7 @@ def test_every_row_is_kept_or_dropped_for_a_named_reason(picture: Path, tmp_path
         example(picture, "outside", boxes=((0.0, 0.0, 99999.0, 9.0),)),
         Example(Sample("no choice", picture, "no choice", "green", ("red", "blue"))),
     ]
-    kept, dropped = decided(rows, Wanted())
+    kept, dropped = decided(rows, FilterConfig())
     assert [sample.region for sample in kept] == [Box(10, 10, 60, 40)]
     assert dropped == Counter(repeated=1, long_answer=1, no_question=1, picture=2, no_such_region=1, not_a_choice=1)
 
@@ -82,13 +83,13 @@ def answering(request: Request) -> str | BackendError:
 @pytest.mark.parametrize("parallel", [True, False], ids=["server", "in this process"])
 def test_kept_is_what_the_coarse_view_cannot_answer_and_a_closer_look_can(picture: Path, parallel: bool) -> None:
     backend = ScriptedBackend(answering, parallel=parallel)
-    examiner = Examiner(Opened(backend, QWEN2_5_VL, 28, "scripted"), budget=64)
+    examiner = Examiner(Model(backend, QWEN2_5_VL, 28, "scripted"), budget=64)
     crop = ((10.0, 10.0, 60.0, 40.0),)
     rows = [
         example(picture, "easy"), example(picture, "hard"), example(picture, "hard with a box", boxes=crop),
         example(picture, "impossible"), example(picture, "ill"), example(picture, "long", "a b c d e f"),
     ]  # fmt: skip
-    kept, dropped = decided(rows, Wanted(examiner=examiner, window=3))
+    kept, dropped = decided(rows, FilterConfig(examiner=examiner, concurrency=3))
     assert sorted(sample.question for sample in kept) == ["hard", "hard with a box"]
     assert dropped == Counter(coarse_is_enough=1, close_is_not_enough=1, not_examined=1, long_answer=1)
     coarse = [request for request in backend.requests if request.views[0].tokens <= 64]
@@ -118,7 +119,7 @@ def test_a_scaled_and_recompressed_copy_is_recognised_and_another_scene_is_not(t
 
 def test_a_benchmark_s_picture_is_kept_out(picture: Path, tmp_path: Path) -> None:
     other = saved(tmp_path / "two.png", 2)
-    kept, dropped = decided([example(picture), example(other)], Wanted(known=Known([picture])))
+    kept, dropped = decided([example(picture), example(other)], FilterConfig(known=Known([picture])))
     assert [sample.image for sample in kept] == [other]
     assert dropped == Counter(benchmark_picture=1)
     assert Known([]).distance(Picture(Image.new("RGB", (8, 8)))) == 64

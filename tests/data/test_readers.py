@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from ergo.core.errors import DataError
+from ergo.core.geometry import Box, Size
 from ergo.data import DATASETS
 from ergo.data.example import Dropped, Example, Row, region_of
-from ergo.errors import DataError
-from ergo.geometry import Box, Size
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -44,13 +44,19 @@ def test_visual_cot_boxes_are_pixels_of_the_stated_size(tmp_path: Path) -> None:
     row = {"question": "What is on the sign?", "answer": "stop", "possible_answers": ["stop"], "image": "1.jpg",
            "width": 400, "height": 200, "bboxs": [[40, 20, 80, 60], [100, 20, 120, 40]], "dataset": "textvqa", "split": "train"}  # fmt: skip
     (tmp_path / "metadata").mkdir()
-    (tmp_path / "metadata" / "textvqa_cot_train.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({"question": "?"}))
+    (tmp_path / "metadata" / "textvqa_cot_train.jsonl").write_text(
+        json.dumps(row) + "\n" + json.dumps({"question": "?"})
+    )
     (tmp_path / "metadata" / "visual7w_cot_train.jsonl").write_text(json.dumps(row))
     (tmp_path / "cot" / "cot_image_data").mkdir(parents=True)
     (first, second), (broken,) = read("visual_cot", tmp_path)
     assert first.sample.image == tmp_path / "cot" / "cot_image_data" / "textvqa" / "1.jpg"
     assert second.sample.image == tmp_path / "cot" / "cot_image_data" / "v7w" / "1.jpg"
-    assert (first.sample.question, first.sample.answer, first.sample.category) == ("What is on the sign?", "stop", "textvqa")
+    assert (first.sample.question, first.sample.answer, first.sample.category) == (
+        "What is on the sign?",
+        "stop",
+        "textvqa",
+    )
     assert region_of(first.boxes, first.frame, Size(400, 200)) == Box(40, 20, 120, 60)  # the smallest that holds both
     assert region_of(first.boxes, first.frame, Size(800, 400)) == Box(80, 40, 240, 120)  # stored at twice the size
     assert broken.reason == "layout"
@@ -68,13 +74,19 @@ def test_treevgr_boxes_are_pixels_and_its_letters_become_texts(tmp_path: Path) -
     assert first.sample.question == "What colour is the car?"
     assert (first.boxes, first.frame) == (((10, 5, 20, 15),), "pixels")
     assert first.sample.info == {"targets": ["white car"]}
-    assert (second.sample.question, second.sample.choices, second.sample.answer) == ("Where is it?", ("left", "right"), "right")
+    assert (second.sample.question, second.sample.choices, second.sample.answer) == (
+        "Where is it?",
+        ("left", "right"),
+        "right",
+    )
     assert second.boxes == ()
     assert several.reason == "several_pictures"
 
 
 def test_vgr_regions_stand_in_the_reasoning_as_fractions(tmp_path: Path) -> None:
-    reply = "<think>It is here <SOT>[0.1, 0.2, 0.3, 0.4]<EOT><image> and <SOT>[0.5, 0.2, 0.6, 0.4]<EOT><image>.</think>\n42"
+    reply = (
+        "<think>It is here <SOT>[0.1, 0.2, 0.3, 0.4]<EOT><image> and <SOT>[0.5, 0.2, 0.6, 0.4]<EOT><image>.</think>\n42"
+    )
     asked = {"from": "human", "value": "<image>\nHow much?"}
     rows = [
         {"image": "chartqa/1.png", "conversations": [asked, {"from": "gpt", "value": reply}]},
@@ -91,14 +103,21 @@ def test_vgr_regions_stand_in_the_reasoning_as_fractions(tmp_path: Path) -> None
 def test_deepeyes_questions_come_without_the_tool_s_prompt(tmp_path: Path) -> None:
     row = {
         "data_source": "vstar",
-        "prompt": [{"role": "system", "content": "# Tools ..."}, {"role": "user", "content": "<image>\nWhat is it?\nThink first"}],
+        "prompt": [
+            {"role": "system", "content": "# Tools ..."},
+            {"role": "user", "content": "<image>\nWhat is it?\nThink first"},
+        ],
         "images": [{"bytes": picture(), "path": None}],
         "reward_model": {"ground_truth": "A", "style": "model"},
         "extra_info": {"question": "What is it?\n(A) a bag\n(B) a hat", "answer": "A", "index": 0, "split": "train"},
     }
     write_parquet(tmp_path / "data_0.1.2_visual_toolbox_v2.parquet", [row, row | {"images": []}])
     (only,), (without,) = read("deepeyes", tmp_path)
-    assert (only.sample.question, only.sample.choices, only.sample.answer) == ("What is it?", ("a bag", "a hat"), "a bag")
+    assert (only.sample.question, only.sample.choices, only.sample.answer) == (
+        "What is it?",
+        ("a bag", "a hat"),
+        "a bag",
+    )
     assert only.sample.image == picture()
     assert only.boxes == ()
     assert without.reason == "several_pictures"

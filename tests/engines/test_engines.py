@@ -15,17 +15,20 @@ import pytest
 from conftest import Engine
 from PIL import Image
 
-from ergo.backends.openai import OpenAIBackend
-from ergo.chat import Completion, Message, Request, Sampling, Usage
-from ergo.dialect import QWEN2_5_VL
-from ergo.errors import BackendError
-from ergo.geometry import Size, TokenBudget
-from ergo.image import Picture, View, load_image
-from ergo.pipeline import Looking, Question, Trace, coarse_to_fine, run
+from ergo.backends.openai.backend import OpenAIBackend
+from ergo.core.errors import BackendError
+from ergo.core.flows import LookConfig, Question, coarse_to_fine
+from ergo.core.geometry import Size, TokenBudget
+from ergo.core.messages import Completion, Message, Request, Sampling, Usage
+from ergo.core.runner import Trace, run
+from ergo.core.view import View
+from ergo.families import QWEN2_5_VL
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
 
 pytestmark = pytest.mark.engines
 
-LOOKING = Looking(QWEN2_5_VL, TokenBudget(256), TokenBudget(256), Sampling(max_tokens=60))
+LOOKING = LookConfig(QWEN2_5_VL, TokenBudget(256), TokenBudget(256), Sampling(max_tokens=60))
 VLLM_BLOCK = 128
 """Tokens that vLLM's cache keeps or drops together, on a CPU; llama.cpp's keeps single ones."""
 
@@ -118,7 +121,7 @@ def test_flows_at_once_reuse_their_own_first_look(engine: Engine) -> None:
             (seed, lambda seed=seed: coarse_to_fine(noise(seed), Question("What colour is it?"), LOOKING))
             for seed in range(100, 112)
         ]
-        traces = list(run(jobs, model, window=4))
+        traces = list(run(jobs, model, concurrency=4))
     assert not [trace.error for trace in traces if trace.error]
     spent = [told(trace.turns[1].usage) for trace in traces]
     print(f"\n{engine.name}: 12 flows, 4 at once: {sum(cached for _, cached in spent)} of", end=" ")

@@ -18,8 +18,8 @@ from conftest import Engine
 from test_engines import noise
 
 from ergo.backends import open_backend
-from ergo.batch.rows import Row
-from ergo.batch.worker import How, Worker
+from ergo.batch.rows import BatchRow
+from ergo.batch.worker import BatchConfig, Worker
 
 pytestmark = pytest.mark.engines
 
@@ -30,7 +30,18 @@ def served(engine: Engine) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ergo.cli", "serve", "--model", f"openai:{engine.url}", "--port", str(port), "--budget", "256"]
+    command = [
+        sys.executable,
+        "-m",
+        "ergo.cli",
+        "serve",
+        "--model",
+        f"openai:{engine.url}",
+        "--port",
+        str(port),
+        "--budget",
+        "256",
+    ]
     server = subprocess.Popen(command)
     try:
         address = f"http://127.0.0.1:{port}"
@@ -61,7 +72,9 @@ def test_the_client_sees_that_the_second_look_found_the_first(served: str) -> No
     assert reply.usage
     assert reply.usage.prompt_tokens_details
     cached = reply.usage.prompt_tokens_details.cached_tokens or 0
-    print(f"\nserved: prompts {first['usage']['prompt_tokens']} and {second['usage']['prompt_tokens']}, cached {cached}")
+    print(
+        f"\nserved: prompts {first['usage']['prompt_tokens']} and {second['usage']['prompt_tokens']}, cached {cached}"
+    )
     assert second["usage"]["cached_tokens"] >= 0.7 * first["usage"]["prompt_tokens"]
     assert cached == (first["usage"]["cached_tokens"] or 0) + second["usage"]["cached_tokens"]
 
@@ -69,12 +82,14 @@ def test_the_client_sees_that_the_second_look_found_the_first(served: str) -> No
 def test_sixteen_rows_in_flight_keep_their_first_looks(engine: Engine, tmp_path: Path) -> None:
     for number in range(48):
         noise(1000 + number, 600, 450).pixels.save(tmp_path / f"{number}.png")
-    rows = [Row(str(number), str(tmp_path / f"{number}.png"), "What colour is it?") for number in range(48)]
-    worker = Worker(open_backend(f"openai:{engine.url}"), How(budget=128, words=24), in_flight=16)
+    rows = [BatchRow(str(number), str(tmp_path / f"{number}.png"), "What colour is it?") for number in range(48)]
+    worker = Worker(open_backend(f"openai:{engine.url}"), BatchConfig(budget=128, max_tokens=24), concurrency=16)
     done = list(worker.answers(rows))
     assert not [row["error"] for row in done if row["error"]]
     prompts = sum(row["prompt_tokens"][1] for row in done)
     firsts = sum(row["prompt_tokens"][0] for row in done)
     cached = sum(row["cached_tokens"][1] or 0 for row in done)
-    print(f"\n{engine.name}, 16 in flight, 48 rows: {cached:,} of {prompts:,} prompt tokens of second looks cached ({cached / prompts:.0%}; the first looks are {firsts / prompts:.0%})")
+    print(
+        f"\n{engine.name}, 16 in flight, 48 rows: {cached:,} of {prompts:,} prompt tokens of second looks cached ({cached / prompts:.0%}; the first looks are {firsts / prompts:.0%})"
+    )
     assert cached > 0.3 * firsts

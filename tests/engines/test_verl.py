@@ -27,16 +27,17 @@ from pathlib import Path
 
 import pytest
 
-from ergo.asking import looking_at
 from ergo.backends import TINY, open_backend
-from ergo.backends.transformers import TransformersBackend
-from ergo.chat import Sampling
-from ergo.image import load_image
-from ergo.pipeline import Question, coarse_to_fine, run
-from ergo.sample import sample_to_json
-from ergo.train.episode import episode_of
-from ergo.train.evidence import Rollout, Verifier, gather
-from ergo.train.recipe import grpo_recipe, read_recipe
+from ergo.backends.transformers.backend import TransformersBackend
+from ergo.core.flows import Question, coarse_to_fine
+from ergo.core.messages import Sampling
+from ergo.core.runner import run
+from ergo.images.decode import load_image
+from ergo.recipes import read_recipe
+from ergo.rl.episode import episode_of
+from ergo.rl.evidence import Rollout, Verifier, gather
+from ergo.rl.recipe import grpo_recipe
+from ergo.samples.sample import sample_to_json
 from ergo.world.questions import generate
 
 pytestmark = pytest.mark.engines
@@ -102,7 +103,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, verifier: str) -> Path:
     folder = tmp_path_factory.mktemp("rollouts")
     (folder / "recipe.toml").write_text(RECIPE.replace("VERIFIER", verifier))
     recipe = grpo_recipe(read_recipe(folder / "recipe.toml"))
-    grpo = pytest.importorskip("ergo.train.grpo", reason="the TRL path needs the extra `train`")
+    grpo = pytest.importorskip("ergo.rl.trainer", reason="the TRL path needs the extra `train`")
     policy = open_backend("ergo-tiny")
     assert isinstance(policy.backend, TransformersBackend)
     samples = []
@@ -114,7 +115,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, verifier: str) -> Path:
     for sample in samples:
         picture = load_image(folder / str(sample.image))
         for seed in range(6):
-            looking = looking_at(policy, recipe.budget, Sampling(recipe.words, recipe.temperature, seed=seed))
+            looking = policy.look_config(recipe.budget, Sampling(recipe.words, recipe.temperature, seed=seed))
             job = (None, partial(coarse_to_fine, picture, Question(sample.question, sample.choices), looking))
             [trace] = run([job], policy.backend)
             rollouts.append(Rollout(sample, picture, trace))

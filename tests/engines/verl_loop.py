@@ -25,7 +25,7 @@ from verl.workers.rollout.replica import TokenOutput
 FOLDER = Path(os.environ["ERGO_ROLLOUTS"])
 TINY = os.environ["ERGO_TINY"]
 ROWS = json.loads((FOLDER / "rollouts.json").read_text())
-RECIPES = Path(__file__).parent.parent.parent / "recipes"
+RECIPES = Path(__file__).parent.parent.parent / "src" / "ergo" / "recipes"
 
 CONFIG = OmegaConf.create(
     {
@@ -34,10 +34,10 @@ CONFIG = OmegaConf.create(
             "model": {"path": TINY},
             "rollout": {"name": "vllm", "prompt_length": 256, "response_length": 256},
         },
-        "data": {"custom_cls": {"path": "pkg://ergo.train.verl", "name": "Samples"}},
+        "data": {"custom_cls": {"path": "pkg://ergo.contrib.verl", "name": "Samples"}},
         "reward": {
             "custom_reward_function": {
-                "path": "pkg://ergo.train.verl",
+                "path": "pkg://ergo.contrib.verl",
                 "name": "compute_score",
                 "reward_kwargs": {"recipe": "${ergo.recipe}"},
             }
@@ -69,7 +69,11 @@ class FakeServers:
 
 def dataset() -> Any:
     return get_dataset_class(CONFIG.data)(
-        data_files=[str(FOLDER / "samples.jsonl")], tokenizer=TOKENIZER, processor=None, config=CONFIG.data, max_samples=-1
+        data_files=[str(FOLDER / "samples.jsonl")],
+        tokenizer=TOKENIZER,
+        processor=None,
+        config=CONFIG.data,
+        max_samples=-1,
     )
 
 
@@ -112,7 +116,7 @@ def paid(output: AgentLoopOutput, row: dict[str, Any]) -> dict[str, float]:
 
 def test_importing_verl_registers_the_loop() -> None:
     assert verl.__version__ == "0.9.1"
-    assert _agent_loop_registry["ergo"] == {"_target_": "ergo.train.verl.ErgoAgentLoop"}
+    assert _agent_loop_registry["ergo"] == {"_target_": "ergo.contrib.verl.ErgoAgentLoop"}
 
 
 @pytest.mark.parametrize("written", ROWS, ids=range(len(ROWS)))
@@ -221,10 +225,12 @@ def test_the_recipe_for_a_cluster_is_one_that_verl_composes() -> None:
     with initialize_config_dir(str(RECIPES), version_base=None):
         config = compose("verl-ergo-7b")
     assert config.actor_rollout_ref.rollout.agent.default_agent_loop == "ergo"
-    assert config.reward.custom_reward_function.reward_kwargs.recipe == config.ergo.recipe == "recipes/ergo-7b-paper.toml"
+    assert (
+        config.reward.custom_reward_function.reward_kwargs.recipe == config.ergo.recipe == "recipes/ergo-7b-paper.toml"
+    )
     assert get_dataset_class(config.data).__name__ == "Samples"
     assert callable(get_custom_reward_fn(config))
-    from ergo.train.verl import recipe_at
+    from ergo.contrib.verl import recipe_at
 
     ours = recipe_at(str(RECIPES.parent / config.ergo.recipe))
     assert config.actor_rollout_ref.rollout.n == ours.trl["num_generations"]

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from evaluating import PIXELS
 
-from ergo.errors import DataError, UsageError
+from ergo.core.errors import DataError, UsageError
+from ergo.core.geometry import Box
 from ergo.evals import benchmarks
 from ergo.evals.benchmarks import hrbench, mme_realworld, own, vlmevalkit, vstar
 from ergo.evals.conditions import POSTFIX
-from ergo.geometry import Box
 from ergo.grading import grade_published
-from ergo.image import Picture, load_image
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
 
 ENCODED = base64.b64encode(PIXELS).decode()
 REAL_VSTAR = Path(__file__).resolve().parents[3] / "shared" / "data" / "vstar" / "vstar_bench"

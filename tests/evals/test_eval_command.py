@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from evaluating import knowing, model, picture, samples
 
-from ergo.errors import UsageError
+from ergo.core.errors import UsageError
 from ergo.evals.command import add_eval_arguments, add_report_arguments, run_eval, run_report
 
 
@@ -40,7 +40,7 @@ def test_one_command_asks_and_reports(mine: Path, tmp_path: Path) -> None:
     assert str(out / "report.html") in lines[-1]
     told = json.loads((out / "report.json").read_text())
     assert list(told["conditions"]) == ["one_look@16", "one_look@full", "coarse_to_fine@16", "coarse_to_fine@full"]
-    assert told["config"]["dialect"] == "qwen2_5_vl"
+    assert told["config"]["family"] == "qwen2_5_vl"
     assert told["samples"] == 5
 
 
@@ -57,7 +57,7 @@ def test_the_same_command_goes_on_and_another_is_refused(mine: Path, tmp_path: P
     out, opened = tmp_path / "run", model()
     list(run_eval(typed(mine, "--budget", "16", "--limit", 3, "--out", out), opened))
     asked = len(opened.backend.requests)  # type: ignore[attr-defined]
-    again = list(run_eval(typed(mine, "--budget", "16", "--limit", 3, "--out", out, "--window", 2), opened))
+    again = list(run_eval(typed(mine, "--budget", "16", "--limit", 3, "--out", out, "--concurrency", 2), opened))
     assert len(opened.backend.requests) == asked  # type: ignore[attr-defined]
     assert "100.0%" in again[0]
     for flags in (("--limit", 4), ("--limit", 3, "--mask"), ("--limit", 3, "--options", "shuffled")):
@@ -76,7 +76,7 @@ def test_runs_are_reported_and_compared(mine: Path, tmp_path: Path) -> None:
 
 
 def test_mistakes_are_one_line(mine: Path, tmp_path: Path) -> None:
-    for flags in (("--limit", 0), ("--budget", "x"), ("--flow", "zoom"), ("--window", 0), ("--seeds", 0)):
+    for flags in (("--limit", 0), ("--budget", "x"), ("--flow", "zoom"), ("--concurrency", 0), ("--seeds", 0)):
         with pytest.raises(UsageError) as told:
             list(run_eval(typed(mine, "--out", tmp_path / "run", *flags), model()))
         assert "\n" not in str(told.value)

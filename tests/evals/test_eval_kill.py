@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from ergo.store import read_rows
+from ergo.traces.folder import read_rows
 
 WORKER = f"""
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1] / "helpers")!r})
 from evaluating import COLOURS, knowing, model, number_of, run_folder, samples, ONE_LOOK, TWO_LOOKS
-from ergo.errors import BackendError
+from ergo.core.errors import BackendError
 
 def script(request):
     time.sleep(0.004)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from evaluating import COLOURS, ONE_LOOK, TWO_LOOKS, knowing, model, number_of, reported, run_folder, samples
 
-from ergo.chat import Completion, Request, Seconds, Usage
-from ergo.errors import BackendError, DataError, UsageError
+from ergo.core.errors import BackendError, DataError, UsageError
+from ergo.core.messages import Completion, Request, Seconds, Usage
 from ergo.evals.command import write_report
 from ergo.evals.compare import between
 from ergo.evals.conditions import Condition, Protocol
@@ -20,7 +20,7 @@ from ergo.evals.report import Report
 from ergo.evals.rows import read_run
 from ergo.evals.table import table
 from ergo.grading import grade_published
-from ergo.sample import Sample
+from ergo.samples.sample import Sample
 
 
 def test_report_json_has_the_keys_that_others_rely_on(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_run_that_was_stopped_says_so(tmp_path: Path) -> None:
         return knowing(request)
 
     with pytest.raises(UsageError):
-        run_folder(tmp_path, lambda: samples(20), model(stop_at_five), [ONE_LOOK], window=1)
+        run_folder(tmp_path, lambda: samples(20), model(stop_at_five), [ONE_LOOK], concurrency=1)
     report = Report.of(tmp_path)
     assert not report.complete
     assert "NOT COMPLETE" in table(report)

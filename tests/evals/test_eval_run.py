@@ -23,15 +23,16 @@ from evaluating import (
 )
 
 from ergo.backends.scripted import ScriptedBackend
-from ergo.chat import Request
-from ergo.dialect import PUBLISHED
-from ergo.errors import BackendError, DataError, UsageError
-from ergo.evals.conditions import POSTFIX, Condition, Protocol, askings, conditions, conditions_listed
+from ergo.core.errors import BackendError, DataError, UsageError
+from ergo.core.geometry import Box
+from ergo.core.messages import Request
+from ergo.evals.conditions import POSTFIX, Condition, Protocol, conditions, conditions_listed, evaluations
 from ergo.evals.masking import masked
-from ergo.geometry import Box
-from ergo.image import Picture, load_image
-from ergo.sample import Sample
-from ergo.store import read_rows
+from ergo.families.base import PUBLISHED
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
+from ergo.samples.sample import Sample
+from ergo.traces.folder import read_rows
 
 
 def test_conditions_are_every_flow_with_every_budget() -> None:
@@ -79,14 +80,17 @@ def test_the_published_protocol_is_put_as_the_released_code_puts_it(tmp_path: Pa
 
 
 def test_circular_options_are_turned_through_all_positions() -> None:
-    turned = [asking.choices for asking, _ in askings(samples(1), TWO_LOOKS, Protocol(order="circular"))]
+    turned = [evaluation.choices for evaluation, _ in evaluations(samples(1), TWO_LOOKS, Protocol(order="circular"))]
     assert [options.index("red") for options in turned] == [0, 3, 2, 1]
     assert {frozenset(options) for options in turned} == {frozenset(COLOURS)}
 
 
 def test_shuffled_options_are_shuffled_the_same_way_each_time_and_by_seed() -> None:
     def orders() -> list[tuple[str, ...]]:
-        return [asking.choices for asking, _ in askings(samples(40), ONE_LOOK, Protocol(order="shuffled", seeds=2))]
+        return [
+            evaluation.choices
+            for evaluation, _ in evaluations(samples(40), ONE_LOOK, Protocol(order="shuffled", seeds=2))
+        ]
 
     assert orders() == orders()
     first = [options.index(COLOURS[(place // 2) % 4]) for place, options in enumerate(orders())]
@@ -167,7 +171,7 @@ def test_at_most_a_window_of_samples_is_drawn_from_the_data_set(tmp_path: Path) 
             finished += 1
         return knowing(request)
 
-    run_folder(tmp_path, counted, model(answering, 0.001), [ONE_LOOK], window=3)
+    run_folder(tmp_path, counted, model(answering, 0.001), [ONE_LOOK], concurrency=3)
     assert drawn == 40
     assert most <= 3 + 1
 
@@ -178,7 +182,7 @@ def test_one_slow_reply_delays_nobody_else(tmp_path: Path) -> None:
             time.sleep(1.0)
         return knowing(request)
 
-    progress = run_folder(tmp_path, lambda: samples(60), model(slow_first), [ONE_LOOK], window=4)
+    progress = run_folder(tmp_path, lambda: samples(60), model(slow_first), [ONE_LOOK], concurrency=4)
     before = [now for now in progress if now.seconds < 0.9]
     assert len(before) == 59
 

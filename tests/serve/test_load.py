@@ -20,14 +20,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import asking, data_uri, scripted, serving
+from serving import data_uri, evaluation, scripted, serving
 
-from ergo.asking import looking_at
 from ergo.backends import open_backend
-from ergo.demo.__main__ import HERE as DEMO
-from ergo.image import load_image
-from ergo.pipeline import Question, coarse_to_fine, drive
-from ergo.sample import read_samples
+from ergo.cli.demo import HERE as DEMO
+from ergo.core.flows import Question, coarse_to_fine
+from ergo.core.runner import drive
+from ergo.images.decode import load_image
+from ergo.samples.sample import read_samples
 from ergo.serve.app import Settings
 from ergo.serve.engine import Limits
 
@@ -63,7 +63,7 @@ def resident(pid: int) -> float:
 
 
 async def _plain(client: httpx.AsyncClient, number: int) -> str:
-    reply = await client.post("/v1/chat/completions", json=asking(f"#{number}", PICTURE))
+    reply = await client.post("/v1/chat/completions", json=evaluation(f"#{number}", PICTURE))
     if reply.status_code == 429:
         await asyncio.sleep(0.2)
         return "429"
@@ -72,7 +72,9 @@ async def _plain(client: httpx.AsyncClient, number: int) -> str:
 
 async def _slow_reader(client: httpx.AsyncClient, number: int) -> str:
     answer = ""
-    async with client.stream("POST", "/v1/chat/completions", json=asking(f"#{number}", PICTURE, stream=True)) as reply:
+    async with client.stream(
+        "POST", "/v1/chat/completions", json=evaluation(f"#{number}", PICTURE, stream=True)
+    ) as reply:
         if reply.status_code == 429:
             return "429"
         async for line in reply.aiter_lines():
@@ -82,19 +84,21 @@ async def _slow_reader(client: httpx.AsyncClient, number: int) -> str:
 
 
 async def _leaver(client: httpx.AsyncClient, number: int) -> str:
-    async with client.stream("POST", "/v1/chat/completions", json=asking(f"#{number}", PICTURE, stream=True)) as reply:
+    async with client.stream(
+        "POST", "/v1/chat/completions", json=evaluation(f"#{number}", PICTURE, stream=True)
+    ) as reply:
         async for _ in reply.aiter_lines():
             return "left"
     return "left"
 
 
 async def _client(address: str, number: int, end: float, seen: Counter[str]) -> None:
-    dice = random.Random(number)
+    generator = random.Random(number)
     count = 0
     async with httpx.AsyncClient(base_url=address, timeout=60) as client:
         while time.monotonic() < end:
             count += 1
-            how = dice.choices([_plain, _slow_reader, _leaver], [0.8, 0.1, 0.1])[0]
+            how = generator.choices([_plain, _slow_reader, _leaver], [0.8, 0.1, 0.1])[0]
             try:
                 seen[await how(client, 1000 * number + count)] += 1
             except httpx.HTTPError as error:
@@ -118,7 +122,9 @@ def test_two_hundred_clients_get_their_own_answers() -> None:
         seen, memory = asyncio.run(_many(address, pid, 200, SECONDS))
         left = httpx.get(f"{address}/health").json()["under_way"]
     half = len(memory) // 2
-    print(f"\n200 clients, {SECONDS:g} s: {dict(seen)}; resident {memory[half]:.0f} MiB at half time, {memory[-1]:.0f} at the end")
+    print(
+        f"\n200 clients, {SECONDS:g} s: {dict(seen)}; resident {memory[half]:.0f} MiB at half time, {memory[-1]:.0f} at the end"
+    )
     assert set(seen) <= {"own answer", "429", "left"}
     assert seen["own answer"] > 200
     assert seen["429"] > 0  # 200 clients, 128 places
@@ -131,14 +137,16 @@ def test_sixteen_clients_share_the_shipped_model() -> None:
     uris = [f"data:image/jpeg;base64,{base64.b64encode(Path(str(one.image)).read_bytes()).decode()}" for one in samples]
 
     async def asks(client: httpx.AsyncClient, number: int) -> str:
-        body = asking(samples[number].question, uris[number], ergo={"options": list(samples[number].choices)})
+        body = evaluation(samples[number].question, uris[number], ergo={"options": list(samples[number].choices)})
         reply = await client.post("/v1/chat/completions", json=body)
         return str(reply.json()["choices"][0]["message"]["content"])
 
     async def all_of_them(address: str) -> tuple[list[str], list[list[str]]]:
         async with httpx.AsyncClient(base_url=address, timeout=120) as client:
             alone = [await asks(client, number) for number in range(len(samples))]
-            together = await asyncio.gather(*(asyncio.gather(*(asks(client, n) for n in range(len(samples)))) for _ in range(16)))
+            together = await asyncio.gather(
+                *(asyncio.gather(*(asks(client, n) for n in range(len(samples)))) for _ in range(16))
+            )
             return alone, [list(one) for one in together]
 
     with server("ergo-tiny", queue=64) as (address, _):
@@ -149,20 +157,25 @@ def test_sixteen_clients_share_the_shipped_model() -> None:
 def test_the_server_adds_little_to_the_bare_flow() -> None:
     """In turns: the flow alone from the same bytes, and through the server, one at a time."""
     opened = scripted()
-    body = asking("#1", PICTURE)
+    body = evaluation("#1", PICTURE)
     bare: list[float] = []
     served: list[float] = []
 
     def flow() -> None:
-        looking = looking_at(opened, None)
+        looking = opened.look_config(None)
         drive((None, lambda: coarse_to_fine(load_image(PICTURE), Question("#1"), looking)), opened.backend)
 
     with serving(opened) as address, httpx.Client(base_url=address) as client:
         for _ in range(300):
-            for act, times in ((flow, bare), (lambda: client.post("/v1/chat/completions", json=body).raise_for_status(), served)):
+            for act, times in (
+                (flow, bare),
+                (lambda: client.post("/v1/chat/completions", json=body).raise_for_status(), served),
+            ):
                 started = time.perf_counter()
                 act()
                 times.append(time.perf_counter() - started)
     added = 1000 * (statistics.median(served[20:]) - statistics.median(bare[20:]))
-    print(f"\nmedian {1000 * statistics.median(bare[20:]):.1f} ms alone, {1000 * statistics.median(served[20:]):.1f} ms served: {added:.1f} ms added")
+    print(
+        f"\nmedian {1000 * statistics.median(bare[20:]):.1f} ms alone, {1000 * statistics.median(served[20:]):.1f} ms served: {added:.1f} ms added"
+    )
     assert added <= 10

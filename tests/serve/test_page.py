@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from serving import scripted, serving
 
-from ergo.asking import ask
+from ergo.api import ask
 from ergo.backends import open_backend
-from ergo.image import Picture
+from ergo.images.picture import Picture
 from ergo.world.questions import generate
 
 pytestmark = pytest.mark.slow
@@ -41,9 +41,16 @@ def opened(browser: Any, address: str, **context: Any) -> tuple[Any, list[str]]:
     """The page, and what it complained about."""
     page = browser.new_context(**context).new_page()
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None)
+    page.on(
+        "request",
+        lambda request: (
+            complaints.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None
+        ),
+    )
     page.goto(address)
     return page, complaints
 
@@ -80,7 +87,9 @@ def test_the_box_lies_where_the_region_is(browser: Any, width: int, scheme: str)
         page.wait_for_timeout(800)  # the box glides to its place
         assert page.text_content("#answer") == expected.text
         shown = on_screen(page, "#seen", sample.image.size)
-        tolerance = 3 * sample.image.size.width / page.locator("#picture").bounding_box()["width"]  # three screen pixels
+        tolerance = (
+            3 * sample.image.size.width / page.locator("#picture").bounding_box()["width"]
+        )  # three screen pixels
         assert shown == pytest.approx(expected.region.corners, abs=tolerance)
         assert complaints == []
 

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 import pytest
-from serving import asking, data_uri, scripted, serving
+from serving import data_uri, evaluation, scripted, serving
 
-from ergo.errors import PictureError
+from ergo.core.errors import PictureError
 from ergo.serve import pictures
 from ergo.serve.app import Settings
 from ergo.serve.pictures import Sources, fetched, open_picture
@@ -29,7 +29,12 @@ def address() -> Iterator[str]:
 
 def post(address: str, body: object = None, content: bytes | None = None, **headers: str) -> httpx.Response:
     sent = content if content is not None else json.dumps(body).encode()
-    return httpx.post(f"{address}/v1/chat/completions", content=sent, headers={"content-type": "application/json"} | headers, timeout=20)
+    return httpx.post(
+        f"{address}/v1/chat/completions",
+        content=sent,
+        headers={"content-type": "application/json"} | headers,
+        timeout=20,
+    )
 
 
 def refused(reply: httpx.Response, status: int) -> str:
@@ -48,8 +53,18 @@ def test_a_key_is_asked_for_everywhere_but_health_and_the_page() -> None:
             assert httpx.get(address + path).status_code == 401
             assert httpx.get(address + path, headers={"authorization": "Bearer geheim"}).status_code == 200
         for key in ("Bearer gehei", "Bearer geheimm", "Basic geheim", "Bearer", "Bearer gehëim"):
-            assert "key" in refused(httpx.post(f"{address}/v1/chat/completions", json=asking(), headers={"authorization": key.encode()}), 401)
-        assert httpx.post(f"{address}/v1/chat/completions", json=asking(), headers={"authorization": "bearer geheim"}).status_code == 200
+            assert "key" in refused(
+                httpx.post(
+                    f"{address}/v1/chat/completions", json=evaluation(), headers={"authorization": key.encode()}
+                ),
+                401,
+            )
+        assert (
+            httpx.post(
+                f"{address}/v1/chat/completions", json=evaluation(), headers={"authorization": "bearer geheim"}
+            ).status_code
+            == 200
+        )
         assert httpx.get(f"{address}/health").status_code == 200
 
 
@@ -72,15 +87,20 @@ def test_too_large_a_body_is_not_read(address: str) -> None:
         for _ in range(100):
             yield b" " * 100_000
 
-    reply = httpx.post(f"{address}/v1/chat/completions", content=endless(), headers={"content-type": "application/json"})
+    reply = httpx.post(
+        f"{address}/v1/chat/completions", content=endless(), headers={"content-type": "application/json"}
+    )
     refused(reply, 413)
 
 
 def test_a_page_elsewhere_cannot_call_it(address: str) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
-        refused(post(address, asking(), **{"content-type": kind}), 415)
+        refused(post(address, evaluation(), **{"content-type": kind}), 415)
     assert httpx.get(f"{address}/v1/models", headers={"host": "evil.example"}).status_code == 400
-    reply = httpx.options(f"{address}/v1/chat/completions", headers={"origin": "https://evil.example", "access-control-request-method": "POST"})
+    reply = httpx.options(
+        f"{address}/v1/chat/completions",
+        headers={"origin": "https://evil.example", "access-control-request-method": "POST"},
+    )
     assert "access-control-allow-origin" not in reply.headers
 
 
@@ -99,7 +119,12 @@ def bomb() -> str:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
 
-    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b"")
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(100_000)))
+        + chunk(b"IEND", b"")
+    )
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
@@ -111,7 +136,7 @@ def bomb() -> str:
     ids=lambda picture: picture[:30],
 )  # fmt: skip
 def test_pictures_that_are_none_are_one_line(address: str, picture: str) -> None:
-    refused(post(address, asking(picture=picture) if picture else asking(picture=" ")), 400)
+    refused(post(address, evaluation(picture=picture) if picture else evaluation(picture=" ")), 400)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +147,7 @@ def test_pictures_that_are_none_are_one_line(address: str, picture: str) -> None
      "https://10.0.0.8/x.png", "http://0/", "http://localhost.:80/"],
 )  # fmt: skip
 def test_nothing_is_fetched_that_was_not_allowed(address: str, url: str) -> None:
-    assert "data:" in refused(post(address, asking(picture=url)), 400)
+    assert "data:" in refused(post(address, evaluation(picture=url)), 400)
 
 
 def test_an_allowed_name_that_points_inside_is_not_fetched() -> None:
@@ -135,7 +160,17 @@ def test_an_allowed_name_that_points_inside_is_not_fetched() -> None:
 
 def test_which_addresses_are_public() -> None:
     assert doctest.testmod(pictures).failed == 0
-    for address in ("192.168.1.1", "100.64.0.1", "0.0.0.0", "224.0.0.1", "fe80::1", "fc00::1", "2002:7f00:1::", "198.18.0.1", "240.0.0.1"):
+    for address in (
+        "192.168.1.1",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "fe80::1",
+        "fc00::1",
+        "2002:7f00:1::",
+        "198.18.0.1",
+        "240.0.0.1",
+    ):
         assert not pictures.is_public(address), address
 
 

@@ -13,15 +13,15 @@ from typing import get_args
 import httpx
 import openai
 import pytest
-from serving import asking, data_uri, echo, scripted, serving
+from serving import data_uri, echo, evaluation, scripted, serving
 
-from ergo.asking import FLOWS
 from ergo.backends import open_backend
 from ergo.backends.scripted import ScriptedBackend
-from ergo.chat import Completion, Request
-from ergo.demo.__main__ import HERE as DEMO
-from ergo.errors import BackendError
-from ergo.sample import read_samples
+from ergo.cli.demo import HERE as DEMO
+from ergo.core.errors import BackendError
+from ergo.core.flows import FLOWS
+from ergo.core.messages import Completion, Request
+from ergo.samples.sample import read_samples
 from ergo.serve.app import Settings
 from ergo.serve.engine import Limits
 from ergo.serve.wire import ErgoOptions
@@ -43,10 +43,12 @@ def test_models_are_listed(client: openai.OpenAI) -> None:
 
 
 def test_a_picture_is_looked_at_twice(client: openai.OpenAI) -> None:
-    reply = client.chat.completions.create(model="ergo", **asking("How many? #41"))
+    reply = client.chat.completions.create(model="ergo", **evaluation("How many? #41"))
     message = reply.choices[0].message
     assert message.content == "41"
-    assert message.reasoning_content == "<think>over there</think><zoom>[28, 28, 140, 112]</zoom>\n<think>closely</think>"  # type: ignore[attr-defined]
+    assert (
+        message.reasoning_content == "<think>over there</think><zoom>[28, 28, 140, 112]</zoom>\n<think>closely</think>"
+    )  # type: ignore[attr-defined]
     told = reply.ergo  # type: ignore[attr-defined]
     assert told["region_reading"] == "exact"
     assert len(told["turns"]) == 2
@@ -57,7 +59,9 @@ def test_a_picture_is_looked_at_twice(client: openai.OpenAI) -> None:
 
 def test_the_stream_brings_each_look_then_the_answer_then_the_usage(client: openai.OpenAI) -> None:
     chunks = list(
-        client.chat.completions.create(model="ergo", stream=True, stream_options={"include_usage": True}, **asking("#5"))
+        client.chat.completions.create(
+            model="ergo", stream=True, stream_options={"include_usage": True}, **evaluation("#5")
+        )
     )
     deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
     thoughts = [delta.reasoning_content for delta in deltas if getattr(delta, "reasoning_content", None)]  # type: ignore[attr-defined]
@@ -68,7 +72,7 @@ def test_the_stream_brings_each_look_then_the_answer_then_the_usage(client: open
     assert not chunks[-1].choices
     looks = [chunk.ergo["turn"] for chunk in chunks if "turn" in (getattr(chunk, "ergo", None) or {})]  # type: ignore[attr-defined]
     assert looks[0]["next_region"] == looks[1]["views"][0]["box"]
-    assert not any(chunk.usage for chunk in client.chat.completions.create(model="ergo", stream=True, **asking()))
+    assert not any(chunk.usage for chunk in client.chat.completions.create(model="ergo", stream=True, **evaluation()))
 
 
 def test_a_later_question_is_about_the_latest_picture_and_knows_what_was_said(address: str) -> None:
@@ -79,9 +83,9 @@ def test_a_later_question_is_about_the_latest_picture_and_knows_what_was_said(ad
         return echo(request)
 
     messages = [
-        *asking("How many boats? #1", data_uri((300, 200)))["messages"],
+        *evaluation("How many boats? #1", data_uri((300, 200)))["messages"],
         {"role": "assistant", "content": "three"},
-        *asking("How many cars? #2", data_uri((900, 300)))["messages"],
+        *evaluation("How many cars? #2", data_uri((900, 300)))["messages"],
         {"role": "assistant", "content": "two"},
         {"role": "user", "content": "And how many of them are red? #3"},
     ]
@@ -102,8 +106,12 @@ def test_text_alone_passes_through_in_one_turn(client: openai.OpenAI) -> None:
 
 
 def test_flow_budget_options_and_a_drawn_region_are_the_clients_choice(client: openai.OpenAI) -> None:
-    for ergo, turns in (({"flow": "one_look"}, 1), ({"budget": 16}, 2), ({"flow": "crop_only", "region": [100, 100, 200, 180]}, 1)):
-        told = client.chat.completions.create(model="ergo", extra_body={"ergo": ergo}, **asking()).ergo  # type: ignore[attr-defined]
+    for ergo, turns in (
+        ({"flow": "one_look"}, 1),
+        ({"budget": 16}, 2),
+        ({"flow": "crop_only", "region": [100, 100, 200, 180]}, 1),
+    ):
+        told = client.chat.completions.create(model="ergo", extra_body={"ergo": ergo}, **evaluation()).ergo  # type: ignore[attr-defined]
         assert len(told["turns"]) == turns
         assert all(view["tokens"] <= ergo.get("budget", 640) for turn in told["turns"] for view in turn["views"])
     assert told["turns"][0]["views"][0]["box"] == [100, 100, 200, 180]
@@ -115,7 +123,7 @@ def test_a_request_may_name_every_flow_there_is() -> None:
 
 def test_unknown_fields_are_tolerated(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(
-        model="ergo", user="me", presence_penalty=0.1, extra_body={"chat_id": "x", "tools": []}, **asking("#8")
+        model="ergo", user="me", presence_penalty=0.1, extra_body={"chat_id": "x", "tools": []}, **evaluation("#8")
     )
     assert reply.choices[0].message.content == "8"
 
@@ -126,8 +134,16 @@ def test_unknown_fields_are_tolerated(client: openai.OpenAI) -> None:
         ({"model": "gpt-9"}, openai.NotFoundError, "there is ergo"),
         ({"extra_body": {"ergo": {"flow": "three_looks"}}}, openai.BadRequestError, "flow"),
         ({"extra_body": {"ergo": {"flow": "crop_only"}}}, openai.BadRequestError, "ergo.region"),
-        ({"extra_body": {"ergo": {"flow": "crop_only", "region": [9, 9, 1, 1]}}}, openai.BadRequestError, "ergo.region"),
-        ({"extra_body": {"ergo": {"flow": "crop_only", "region": [5000, 5000, 6000, 6000]}}}, openai.BadRequestError, "inside"),
+        (
+            {"extra_body": {"ergo": {"flow": "crop_only", "region": [9, 9, 1, 1]}}},
+            openai.BadRequestError,
+            "ergo.region",
+        ),
+        (
+            {"extra_body": {"ergo": {"flow": "crop_only", "region": [5000, 5000, 6000, 6000]}}},
+            openai.BadRequestError,
+            "inside",
+        ),
         ({"extra_body": {"ergo": {"picture": 3}}}, openai.BadRequestError, "counts from 0"),
     ],
 )
@@ -136,7 +152,7 @@ def test_mistakes_are_errors_of_the_clients_own_kind(
 ) -> None:
     for stream in (False, True):
         with pytest.raises(error, match=words):
-            client.chat.completions.create(**{"model": "ergo", "stream": stream, **asking(), **fields})  # type: ignore[call-overload]
+            client.chat.completions.create(**{"model": "ergo", "stream": stream, **evaluation(), **fields})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(("kind", "status"), [("timeout", 504), ("refused", 502), ("out_of_memory", 503)])
@@ -145,7 +161,7 @@ def test_a_model_that_fails_has_its_status(kind: str, status: int) -> None:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
         for stream in (False, True):
             with pytest.raises(openai.APIStatusError) as raised:
-                client.chat.completions.create(model="ergo", stream=stream, **asking())
+                client.chat.completions.create(model="ergo", stream=stream, **evaluation())
             assert raised.value.status_code == status
 
 
@@ -153,7 +169,7 @@ def test_past_its_deadline_a_question_ends(address: str) -> None:
     with serving(scripted(seconds=1.0), Settings(limits=Limits(deadline=0.2))) as slow:
         client = openai.OpenAI(base_url=f"{slow}/v1", api_key="none", max_retries=0)
         with pytest.raises(openai.APIStatusError, match="not answered within") as raised:
-            client.chat.completions.create(model="ergo", **asking())
+            client.chat.completions.create(model="ergo", **evaluation())
         assert raised.value.status_code == 504
 
 
@@ -162,7 +178,7 @@ def test_beyond_the_queue_is_429_with_a_time_to_come_back() -> None:
         statuses: list[int] = []
 
         def ask() -> None:
-            reply = httpx.post(f"{address}/v1/chat/completions", json=asking(), timeout=10)
+            reply = httpx.post(f"{address}/v1/chat/completions", json=evaluation(), timeout=10)
             statuses.append(reply.status_code)
             assert reply.status_code == 200 or int(reply.headers["retry-after"]) >= 1
 
@@ -179,8 +195,8 @@ def test_a_client_who_leaves_ends_the_work_between_two_looks() -> None:
     assert isinstance(opened.backend, ScriptedBackend)
     with serving(opened) as address:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{address}/v1/chat/completions", json=asking(), timeout=0.15)
-        with httpx.stream("POST", f"{address}/v1/chat/completions", json=asking(stream=True), timeout=5) as reply:
+            httpx.post(f"{address}/v1/chat/completions", json=evaluation(), timeout=0.15)
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=evaluation(stream=True), timeout=5) as reply:
             next(reply.iter_lines())
         deadline = time.monotonic() + 3
         while httpx.get(f"{address}/health").json()["under_way"] and time.monotonic() < deadline:
@@ -197,7 +213,7 @@ def test_a_client_who_leaves_during_the_first_look_gets_no_second(stream: bool) 
     assert isinstance(opened.backend, ScriptedBackend)
     with serving(opened) as address:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{address}/v1/chat/completions", json=asking(stream=stream), timeout=0.15)
+            httpx.post(f"{address}/v1/chat/completions", json=evaluation(stream=stream), timeout=0.15)
         time.sleep(1.2)  # both looks would take 0.8 s
         assert httpx.get(f"{address}/health").json()["under_way"] == 0
         assert len(opened.backend.requests) == 1
@@ -217,7 +233,7 @@ def test_a_local_model_gets_what_is_ready_together_and_nothing_is_mixed() -> Non
         answers: dict[int, str | None] = {}
 
         def ask(number: int) -> None:
-            reply = client.chat.completions.create(model="ergo", **asking(f"#{number}"))
+            reply = client.chat.completions.create(model="ergo", **evaluation(f"#{number}"))
             answers[number] = reply.choices[0].message.content
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
@@ -234,7 +250,9 @@ def test_the_shipped_model_answers_and_keeps_its_first_look() -> None:
     uri = f"data:image/jpeg;base64,{base64.b64encode(Path(str(sample.image)).read_bytes()).decode()}"
     with serving(open_backend("ergo-tiny")) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
-        reply = client.chat.completions.create(model="ergo", extra_body={"ergo": {"options": list(sample.choices)}}, **asking(sample.question, uri))
+        reply = client.chat.completions.create(
+            model="ergo", extra_body={"ergo": {"options": list(sample.choices)}}, **evaluation(sample.question, uri)
+        )
         assert reply.usage
         assert reply.usage.prompt_tokens_details
         assert reply.usage.prompt_tokens_details.cached_tokens
@@ -245,9 +263,9 @@ def test_what_is_counted() -> None:
     """A stream is counted when it has ended, with how it ended."""
     with serving(scripted()) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
-        client.chat.completions.create(model="ergo", **asking())
-        list(client.chat.completions.create(model="ergo", stream=True, **asking()))
-        with httpx.stream("POST", f"{address}/v1/chat/completions", json=asking(ergo={"flow": "nothing"})):
+        client.chat.completions.create(model="ergo", **evaluation())
+        list(client.chat.completions.create(model="ergo", stream=True, **evaluation()))
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=evaluation(ergo={"flow": "nothing"})):
             pass
         shown = httpx.get(f"{address}/metrics").text
     assert 'ergo_requests_total{status="200"} 2.0' in shown

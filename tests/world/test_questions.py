@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ergo.errors import UsageError
-from ergo.geometry import TokenBudget
-from ergo.image import Picture, load_image
-from ergo.sample import Sample, read_samples
+from ergo.core.errors import UsageError
+from ergo.core.geometry import TokenBudget
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
+from ergo.samples.sample import Sample, read_samples
 from ergo.world.dataset import write
-from ergo.world.questions import CATEGORIES, Asked, ask, generate, honest_region
+from ergo.world.questions import CATEGORIES, PosedQuestion, ask, generate, honest_region
 from ergo.world.scene import COLOURS, PATTERNS, SPLITS, Scene, compose, home_split
 
 SEEDS = range(40)
@@ -23,7 +24,7 @@ SMALL = (0.15, 0.2)  # megapixels: quick to draw
 SAMPLES = list(generate("validation", 50, megapixels=SMALL))
 
 
-def asked(category: str, count: int = 60) -> Iterator[tuple[Scene, Asked]]:
+def asked(category: str, count: int = 60) -> Iterator[tuple[Scene, PosedQuestion]]:
     """Questions of one category about training scenes."""
     rng = np.random.default_rng(0)
     scenes = (compose(seed, "train") for seed in range(10_000))

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ergo.geometry import Box, Size, TokenBudget
-from ergo.image import View
+from ergo.core.geometry import Box, Size, TokenBudget
+from ergo.core.view import View
 from ergo.world.scene import (
     COLOURS,
     KINDS,

@@ -1,10 +1,10 @@
 """Ways to reach a model. Each is imported only when asked for.
 
-    hf:NAME | hf:FOLDER      a checkpoint in this process (extra `local`)
-    ergo-tiny                the model this package ships, likewise
-    ergo-tiny-cold           its cold start, which reinforcement learning began from
-    openai:URL               any OpenAI-compatible endpoint
-    scripted:TEXT            the shipped fake: every region reply and every answer is TEXT
+hf:NAME | hf:FOLDER      a checkpoint in this process (extra `local`)
+ergo-tiny                the model this package ships, likewise
+ergo-tiny-cold           its cold start, which reinforcement learning began from
+openai:URL               any OpenAI-compatible endpoint
+scripted:TEXT            the shipped fake: every region reply and every answer is TEXT
 """
 
 from __future__ import annotations
@@ -13,26 +13,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ergo.dialect import QWEN2_5_VL, QWEN3_VL, Dialect, dialect_named
-from ergo.errors import BackendError, MissingExtra, UsageError
-from ergo.pipeline import Backend
+from ergo.core.errors import BackendError, MissingExtra, UsageError
+from ergo.core.flows import LookConfig
+from ergo.core.geometry import TokenBudget
+from ergo.core.messages import Sampling
+from ergo.core.runner import Backend
+from ergo.families import QWEN2_5_VL, QWEN3_VL, family_named
+from ergo.families.base import ModelFamily
 
-_MODELS = Path(__file__).resolve().parent.parent / "models"
-SHIPPED = {name: str(_MODELS / name) for name in ("ergo-tiny", "ergo-tiny-cold")}
+_PACKAGE = Path(__file__).resolve().parent.parent
+SHIPPED = {
+    "ergo-tiny": str(_PACKAGE / "models" / "ergo-tiny"),
+    "ergo-tiny-cold": str(_PACKAGE.parents[1] / "weights" / "ergo-tiny-cold"),
+}
+"""Models found by a name of ours. The cold start lies in a checkout, not in the wheel (docs/train.md makes it again)."""
+
 TINY = SHIPPED["ergo-tiny"]
 
 
 @dataclass(frozen=True)
-class Opened:
+class Model:
     """A model ready to be asked. patch: side in pixels of what one of its vision tokens sees."""
 
     backend: Backend
-    dialect: Dialect
+    family: ModelFamily
     patch: int
     name: str
 
+    def look_config(self, budget: int | None = None, sampling: Sampling | None = None) -> LookConfig:
+        """Budgets for this model: the same hard limit for the coarse and for the close view.
 
-def open_backend(spec: str, dialect: str | None = None, **settings: Any) -> Opened:
+        budget: most vision tokens of each look; None for the family's default.
+        """
+        tokens = budget if budget is not None else self.family.budget
+        if tokens < 1:
+            raise UsageError(f"--budget counts vision tokens and must be at least 1, not {tokens}")
+        limit = TokenBudget(tokens, min_tokens=min(4, tokens), patch=self.patch)
+        return LookConfig(self.family, limit, limit, sampling or Sampling())
+
+
+def open_backend(spec: str, family: str | None = None, **settings: Any) -> Model:
     """Reach the model that `spec` names (see above).
 
     dialect: by name, where it should not be told from the checkpoint or the model's name.
@@ -42,24 +62,24 @@ def open_backend(spec: str, dialect: str | None = None, **settings: Any) -> Open
     kind, separator, rest = spec.partition(":")
     if spec in SHIPPED or kind == "hf":
         name = rest or spec
-        return _open_local(SHIPPED.get(name, name), dialect, settings)
+        return _open_local(SHIPPED.get(name, name), family, settings)
     if kind == "openai" and rest:
-        return _open_endpoint(rest, dialect, settings)
+        return _open_endpoint(rest, family, settings)
     if kind == "scripted":
         from ergo.backends.scripted import ScriptedBackend
 
-        spoken = dialect_named(dialect) if dialect else QWEN2_5_VL
-        return Opened(ScriptedBackend([rest], record=False), spoken, spoken.patch, "scripted")
+        spoken = family_named(family) if family else QWEN2_5_VL
+        return Model(ScriptedBackend([rest], record=False), spoken, spoken.patch, "scripted")
     if not separator and Path(spec).is_dir():
-        return _open_local(spec, dialect, settings)
+        return _open_local(spec, family, settings)
     raise UsageError(f"no model is named {spec!r}: say ergo-tiny, hf:NAME, hf:FOLDER or openai:URL")
 
 
-def _open_local(name: str, dialect: str | None, settings: dict[str, Any]) -> Opened:
+def _open_local(name: str, family: str | None, settings: dict[str, Any]) -> Model:
     try:
         from safetensors import SafetensorError
 
-        from ergo.backends.transformers import TransformersBackend
+        from ergo.backends.transformers.backend import TransformersBackend
     except ImportError as error:
         raise MissingExtra(f"running {name} in this process", "local") from error
     try:
@@ -71,17 +91,17 @@ def _open_local(name: str, dialect: str | None, settings: dict[str, Any]) -> Ope
             f"{name} cannot be loaded ({reason.strip()}): "
             "a checkpoint's folder holds config.json, weights and a tokenizer; a Hub name needs the network once"
         ) from error
-    spoken = dialect_named(dialect) if dialect else backend.dialect
-    return Opened(backend, spoken, backend.processor.patch, name)
+    spoken = family_named(family) if family else backend.family
+    return Model(backend, spoken, backend.processor.patch, name)
 
 
-def _open_endpoint(url: str, dialect: str | None, settings: dict[str, Any]) -> Opened:
-    from ergo.backends.openai import OpenAIBackend
+def _open_endpoint(url: str, family: str | None, settings: dict[str, Any]) -> Model:
+    from ergo.backends.openai.backend import OpenAIBackend
 
     backend = OpenAIBackend(url, **settings)
     served = backend.served()
     if isinstance(served, BackendError):
         raise served
     name = settings.get("model") or ", ".join(served.models) or url
-    spoken = dialect_named(dialect) if dialect else QWEN3_VL if "qwen3" in name.lower() else QWEN2_5_VL
-    return Opened(backend, spoken, spoken.patch, name)
+    spoken = family_named(family) if family else QWEN3_VL if "qwen3" in name.lower() else QWEN2_5_VL
+    return Model(backend, spoken, spoken.patch, name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from ergo.chat import Completion, Request, Seconds, Usage
-from ergo.errors import BackendError
+from ergo.core.errors import BackendError
+from ergo.core.messages import Completion, Request, Seconds, Usage
 
-Reply = str | Completion | BackendError
+ScriptedReply = str | Completion | BackendError
 
 
 class ScriptedBackend:
@@ -20,7 +20,11 @@ class ScriptedBackend:
     """
 
     def __init__(
-        self, script: Callable[[Request], Reply] | Iterable[Reply], seconds: float = 0.0, parallel: bool = True, record: bool = True
+        self,
+        script: Callable[[Request], ScriptedReply] | Iterable[ScriptedReply],
+        seconds: float = 0.0,
+        parallel: bool = True,
+        record: bool = True,
     ) -> None:
         self.parallel = parallel
         self._record = record
@@ -45,6 +49,6 @@ class ScriptedBackend:
         return Completion(reply, usage, Seconds(total=self._seconds))
 
 
-def _in_turn(replies: Iterable[Reply]) -> Callable[[Request], Reply]:
+def _in_turn(replies: Iterable[ScriptedReply]) -> Callable[[Request], ScriptedReply]:
     remaining = list(replies)
     return lambda request: remaining.pop(0) if len(remaining) > 1 else remaining[0]

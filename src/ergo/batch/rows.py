@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 import pyarrow.parquet as pq
 
-from ergo.errors import DataError, UsageError
+from ergo.core.errors import DataError, UsageError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2")
 TABLES = (".jsonl", ".csv", ".parquet")
@@ -20,7 +20,7 @@ PICTURE_COLUMNS = ("image", "picture", "path", "url")
 
 
 @dataclass(frozen=True)
-class Row:
+class BatchRow:
     """One question. address: where the picture lies, as fsspec takes it, or a data URI. problem: why it cannot be asked."""
 
     id: str
@@ -30,7 +30,7 @@ class Row:
     problem: str = ""
 
 
-def read_rows(source: str, question: str | None, options: Sequence[str] = ()) -> Iterator[Row]:
+def read_rows(source: str, question: str | None, options: Sequence[str] = ()) -> Iterator[BatchRow]:
     """Rows of `source`, streamed.
 
     question: asked about every picture; None for a table's own `question` column (and `options` or `choices`).
@@ -40,7 +40,7 @@ def read_rows(source: str, question: str | None, options: Sequence[str] = ()) ->
     if suffix is None:
         if question is None:
             raise UsageError("a folder of pictures needs --question")
-        yield from (Row(address, address, question, tuple(options)) for address in _pictures(source))
+        yield from (BatchRow(address, address, question, tuple(options)) for address in _pictures(source))
         return
     seen: set[str] = set()
     for number, record in enumerate(_records(source, suffix)):
@@ -88,19 +88,21 @@ def _line(line: bytes) -> dict[str, Any] | str:
     return record if isinstance(record, dict) else "the line is not an object"
 
 
-def _row(record: dict[str, Any] | str, number: int, source: str, question: str | None, options: tuple[str, ...]) -> Row:
+def _row(
+    record: dict[str, Any] | str, number: int, source: str, question: str | None, options: tuple[str, ...]
+) -> BatchRow:
     own = f"{source.rsplit('/', 1)[-1]}:{number}"
     if isinstance(record, str):
-        return Row(own, "", "", problem=record)
+        return BatchRow(own, "", "", problem=record)
     identity = str(record.get("id") or own)
     address = next((str(record[name]) for name in PICTURE_COLUMNS if record.get(name)), "")
     asked = question if question is not None else str(record.get("question") or "")
     given = record.get("options") or record.get("choices") or options
     choices = tuple(given.split("|")) if isinstance(given, str) else tuple(str(one) for one in given)
     if not address:
-        return Row(identity, "", asked, problem=f"no picture in any of the columns {', '.join(PICTURE_COLUMNS)}")
+        return BatchRow(identity, "", asked, problem=f"no picture in any of the columns {', '.join(PICTURE_COLUMNS)}")
     if not asked.strip():
-        return Row(identity, address, "", problem="no question: give --question or a column of that name")
+        return BatchRow(identity, address, "", problem="no question: give --question or a column of that name")
     if "://" not in address and not address.startswith(("/", "data:")):
         address = f"{source.rsplit('/', 1)[0]}/{address}" if "/" in source else address
-    return Row(identity, address, asked, choices)
+    return BatchRow(identity, address, asked, choices)

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ergo.backends import Opened
-from ergo.batch.rows import Row
+from ergo.backends import Model
+from ergo.batch.rows import BatchRow
 from ergo.batch.shards import Shards
-from ergo.batch.worker import How, Worker, finished
-from ergo.errors import BackendError, UsageError
-from ergo.pipeline import Trace
+from ergo.batch.worker import BatchConfig, Worker, finished
+from ergo.core.errors import BackendError, UsageError
+from ergo.core.runner import Trace
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ JOURNAL = "under-way.jsonl"
 
 
 @dataclass(frozen=True)
-class Progress:
+class BatchProgress:
     """Where a job stands. done: rows of this session; total: that there are to do, None while unknown."""
 
     done: int
@@ -60,22 +60,24 @@ class Count:
         self.done = self.failed = self.tokens = 0
         self.started = time.perf_counter()
 
-    def add(self, done: int, failed: int, tokens: int) -> Progress:
+    def add(self, done: int, failed: int, tokens: int) -> BatchProgress:
         """So many more rows."""
         self.done, self.failed, self.tokens = self.done + done, self.failed + failed, self.tokens + tokens
-        return Progress(self.done, self.failed, self.total, self.tokens, time.perf_counter() - self.started)
+        return BatchProgress(self.done, self.failed, self.total, self.tokens, time.perf_counter() - self.started)
 
 
 # ── this machine ───────────────────────────────────────────────────────────────────────────────
 
 
-def run_here(rows: Iterable[Row], shards: Shards, worker: Worker, shard: int, total: int | None) -> Iterator[Progress]:
+def run_here(
+    rows: Iterable[BatchRow], shards: Shards, worker: Worker, shard: int, total: int | None
+) -> Iterator[BatchProgress]:
     """shard: rows in a file. Rows in a shard already are passed over."""
     done, count = shards.done(), Count(total)
     journal = Journal(Path(shards.address) / JOURNAL if "://" not in shards.address else None)
-    put_off: list[Row] = []
+    put_off: list[BatchRow] = []
 
-    def innocent() -> Iterator[Row]:
+    def innocent() -> Iterator[BatchRow]:
         for row in rows:
             if row.id in done:
                 continue
@@ -84,16 +86,16 @@ def run_here(rows: Iterable[Row], shards: Shards, worker: Worker, shard: int, to
             else:
                 yield journal.noted(row)
 
-    def told(answers: Sequence[dict[str, Any]]) -> Progress:
+    def told(answers: Sequence[dict[str, Any]]) -> BatchProgress:
         failed = sum(row["error_kind"] is not None for row in answers)
         return count.add(len(answers), failed, sum(sum(row["vision_tokens"]) for row in answers))
 
     for answers in _grouped(worker.answers(innocent()), shard, told):
-        if isinstance(answers, Progress):
+        if isinstance(answers, BatchProgress):
             yield answers
         else:
             shards.write(answers)
-    solitary = Worker(worker.opened, worker.how, in_flight=1)
+    solitary = Worker(worker.model, worker.how, concurrency=1)
     for row in put_off:  # each is safe before the next begins
         ended = journal.suspects[row.id] >= STRIKES
         answered = [killed(row)] if ended else list(solitary.answers([journal.noted(row)]))
@@ -103,8 +105,8 @@ def run_here(rows: Iterable[Row], shards: Shards, worker: Worker, shard: int, to
 
 
 def _grouped(
-    answers: Iterable[dict[str, Any]], size: int, told: Callable[[Sequence[dict[str, Any]]], Progress]
-) -> Iterator[Progress | list[dict[str, Any]]]:
+    answers: Iterable[dict[str, Any]], size: int, told: Callable[[Sequence[dict[str, Any]]], BatchProgress]
+) -> Iterator[BatchProgress | list[dict[str, Any]]]:
     """Progress for each row, and the rows in groups of `size`."""
     group: list[dict[str, Any]] = []
     for row in answers:
@@ -117,7 +119,7 @@ def _grouped(
         yield group
 
 
-def killed(row: Row) -> dict[str, Any]:
+def killed(row: BatchRow) -> dict[str, Any]:
     """A row that ended its worker again and again."""
     error = BackendError(f"the process ended {STRIKES} times while this row was under way", "killed_worker")
     return finished(row, Trace((), None, error))
@@ -140,7 +142,7 @@ class Journal:
                     continue  # half a line: its writer was killed
         self._file = path.open("ab", buffering=0) if path else None
 
-    def noted(self, row: Row) -> Row:
+    def noted(self, row: BatchRow) -> BatchRow:
         """The row, after writing down that it begins."""
         if self._file:
             self._file.write(json.dumps(row.id).encode() + b"\n")
@@ -165,7 +167,7 @@ class Fleet:
 
     address: str | None
     actors: int
-    in_flight: int
+    concurrency: int
     gpus: float = 0.0
     cpus: float = 1.0
 
@@ -173,28 +175,37 @@ class Fleet:
 class Actor:
     """A Worker as Ray Data calls it: a block of rows in, one line about it out; the rows themselves go into a shard."""
 
-    def __init__(self, open_model: Callable[[], Opened], how: How, in_flight: int, output: str) -> None:
-        self._worker = Worker(open_model(), how, in_flight)
+    def __init__(self, open_model: Callable[[], Model], how: BatchConfig, concurrency: int, output: str) -> None:
+        self._worker = Worker(open_model(), how, concurrency)
         self._shards = Shards(output)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[Any]]:
-        rows = [Row(**json.loads(line)) for line in block["row"]]
+        rows = [BatchRow(**json.loads(line)) for line in block["row"]]
         answers = list(self._worker.answers(rows))
         self._shards.write(answers)
         failed = sum(row["error_kind"] is not None for row in answers)
-        return {"done": [len(answers)], "failed": [failed], "tokens": [sum(sum(row["vision_tokens"]) for row in answers)]}
+        return {
+            "done": [len(answers)],
+            "failed": [failed],
+            "tokens": [sum(sum(row["vision_tokens"]) for row in answers)],
+        }
 
 
 def run_on_ray(
-    rows: Iterable[Row], shards: Shards, open_model: Callable[[], Opened], how: How, fleet: Fleet, shard: int
-) -> Iterator[Progress]:
+    rows: Iterable[BatchRow],
+    shards: Shards,
+    open_model: Callable[[], Model],
+    how: BatchConfig,
+    fleet: Fleet,
+    shard: int,
+) -> Iterator[BatchProgress]:
     """The same, by a pool of actors. A block that was lost with its actor or node is done again by another."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError as error:
-        from ergo.errors import MissingExtra
+        from ergo.core.errors import MissingExtra
 
         raise MissingExtra("ergo batch on Ray", "batch") from error
     if not ray.is_initialized():
@@ -212,7 +223,7 @@ def run_on_ray(
     blocks = ray.data.from_items([{"row": line} for line in lines], override_num_blocks=max(1, -(-len(lines) // shard)))
     results = blocks.map_batches(
         Actor,
-        fn_constructor_args=(open_model, how, fleet.in_flight, shards.address),
+        fn_constructor_args=(open_model, how, fleet.concurrency, shards.address),
         batch_size=shard,
         compute=ray.data.ActorPoolStrategy(size=fleet.actors),
         num_gpus=fleet.gpus,
@@ -220,4 +231,3 @@ def run_on_ray(
     )
     for one in results.iter_rows():
         yield count.add(one["done"], one["failed"], one["tokens"])
-

@@ -14,7 +14,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ergo.errors import UsageError
+from ergo.core.errors import UsageError
 
 SCHEMA = pa.schema(
     {
@@ -51,7 +51,9 @@ class Shards:
         self._system.makedirs(self._path, exist_ok=True)
         others = [one for one in self._names() if not one.endswith((".parquet", ".new", ".jsonl"))]
         if others:
-            raise UsageError(f"{self.address} holds {others[0].rsplit('/', 1)[-1]}: give a folder of its own for the output")
+            raise UsageError(
+                f"{self.address} holds {others[0].rsplit('/', 1)[-1]}: give a folder of its own for the output"
+            )
 
     def _names(self) -> list[str]:
         return sorted(self._system.ls(self._path, detail=False)) if self._system.isdir(self._path) else []

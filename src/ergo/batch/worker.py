@@ -8,22 +8,23 @@ from typing import Any
 
 import fsspec
 
-from ergo.asking import looking_at, start_flow
-from ergo.backends import Opened
-from ergo.batch.rows import Row
-from ergo.chat import Sampling
-from ergo.errors import PictureError
-from ergo.image import Picture, load_image
-from ergo.pipeline import Flow, Question, Trace, run
+from ergo.backends import Model
+from ergo.batch.rows import BatchRow
+from ergo.core.errors import PictureError
+from ergo.core.flows import Flow, Question, start_flow
+from ergo.core.messages import Sampling
+from ergo.core.runner import Trace, run
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
 
 
 @dataclass(frozen=True)
-class How:
-    """How every row is asked. budget: vision tokens of each look; None for the model family's. words: most tokens of a reply."""
+class BatchConfig:
+    """How every row is asked. budget: vision tokens of each look; None for the model family's. max_tokens: of each reply."""
 
     flow: str = "coarse_to_fine"
     budget: int | None = None
-    words: int = 1024
+    max_tokens: int = 1024
 
 
 class Worker:
@@ -32,25 +33,25 @@ class Worker:
     in_flight: rows under way at once, and so the most pictures decoded at once.
     """
 
-    def __init__(self, opened: Opened, how: How, in_flight: int) -> None:
-        self.opened = opened
-        self.in_flight = in_flight
+    def __init__(self, model: Model, how: BatchConfig, concurrency: int) -> None:
+        self.model = model
+        self.concurrency = concurrency
         self.how = how
-        self._looking = looking_at(opened, how.budget, Sampling(how.words))
+        self._config = model.look_config(how.budget, Sampling(how.max_tokens))
 
-    def answers(self, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+    def answers(self, rows: Iterable[BatchRow]) -> Iterator[dict[str, Any]]:
         """A finished row for each, as they finish; whatever is wrong with one is written in its error."""
         jobs = ((row, self._maker(row)) for row in rows)
-        for trace in run(jobs, self.opened.backend, self.in_flight):
-            assert isinstance(trace.tag, Row)
+        for trace in run(jobs, self.model.backend, self.concurrency):
+            assert isinstance(trace.tag, BatchRow)
             yield finished(trace.tag, trace)
 
-    def _maker(self, row: Row) -> Callable[[], Flow]:
+    def _maker(self, row: BatchRow) -> Callable[[], Flow]:
         def make() -> Flow:
             if row.problem:
                 raise PictureError(row.problem, "bad_row")
             picture = open_picture(row.address)
-            return start_flow(self.how.flow, picture, Question(row.question, row.options), self._looking, None)
+            return start_flow(self.how.flow, picture, Question(row.question, row.options), self._config, None)
 
         return make
 
@@ -67,7 +68,7 @@ def open_picture(address: str) -> Picture:
     return load_image(encoded)
 
 
-def finished(row: Row, trace: Trace) -> dict[str, Any]:
+def finished(row: BatchRow, trace: Trace) -> dict[str, Any]:
     """A row of shards.SCHEMA."""
     answer, turns = trace.answer, trace.turns
     return {

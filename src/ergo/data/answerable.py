@@ -7,34 +7,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ergo.asking import FULL, looking_at
-from ergo.backends import Opened
+from ergo.backends import Model
+from ergo.core.flows import Flow, LookConfig, Question, crop_only, one_look
+from ergo.core.geometry import FULL
+from ergo.core.runner import Trace
 from ergo.grading import grade
-from ergo.image import Picture
-from ergo.pipeline import Flow, Looking, Question, Trace, crop_only, one_look
-from ergo.sample import Sample
+from ergo.images.picture import Picture
+from ergo.samples.sample import Sample
 
 
 @dataclass(frozen=True)
 class Examiner:
     """The model that is asked. budget: vision tokens of the coarse view, and of the crop."""
 
-    opened: Opened
+    model: Model
     budget: int
 
     def flow(self, sample: Sample, picture: Picture) -> Flow:
         """The coarse view; if that fails, the true region, or where none is known everything at full size."""
         question = Question(sample.question, sample.choices)
-        coarse = looking_at(self.opened, self.budget)
+        coarse = self.model.look_config(self.budget)
         answer = yield from one_look(picture, question, coarse)
         if is_right(sample, answer.text):
             return answer
         return (yield from self._closer(sample, picture, question, coarse))
 
-    def _closer(self, sample: Sample, picture: Picture, question: Question, coarse: Looking) -> Flow:
+    def _closer(self, sample: Sample, picture: Picture, question: Question, coarse: LookConfig) -> Flow:
         if sample.region:
             return crop_only(picture, question, coarse, sample.region)
-        return one_look(picture, question, looking_at(self.opened, FULL))
+        return one_look(picture, question, self.model.look_config(FULL))
 
 
 def is_right(sample: Sample, text: str) -> bool:

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from ergo.backends import Opened
+from ergo.backends import Model
+from ergo.core.errors import UsageError
 from ergo.data import DATASETS
 from ergo.data.answerable import Examiner
 from ergo.data.example import Dropped
 from ergo.data.likeness import NEAR, Known
-from ergo.data.prepare import REASONS, Wanted, kept_on_disk, prepare
-from ergo.errors import UsageError
-from ergo.image import KINDS, PictureSource
-from ergo.sample import read_samples, sample_to_json
+from ergo.data.prepare import REASONS, FilterConfig, kept_on_disk, prepare
+from ergo.images.decode import KINDS, PictureSource
+from ergo.samples.sample import read_samples, sample_to_json
 
 SUFFIXES = {f".{kind.lower()}" for kind in KINDS} | {".jpg", ".tif", ".jp2"}
 
@@ -28,13 +28,21 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="FOLDER", help="where the set lies")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a Sample JSONL; a report beside it")
     parser.add_argument(
-        "--against", nargs="+", default=[], metavar="WHAT", help="keep these pictures out: a folder, a .jsonl, a benchmark"
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        help="keep these pictures out: a folder, a .jsonl, a benchmark",
     )
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="where benchmarks are fetched to")
-    parser.add_argument("--budget", type=int, metavar="N", help="most vision tokens of the coarse view, for --answerable")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="DIR", help="where benchmarks are fetched to"
+    )
+    parser.add_argument(
+        "--budget", type=int, metavar="N", help="most vision tokens of the coarse view, for --answerable"
+    )
     parser.add_argument("--words", type=int, default=5, metavar="N", help="most words of a free answer")
     parser.add_argument("--limit", type=int, metavar="N", help="stop when N samples are kept")
-    parser.add_argument("--window", type=int, default=8, metavar="N", help="samples under way at once")
+    parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="samples under way at once")
 
 
 def pictures_of(name: str) -> Iterator[PictureSource] | None:
@@ -47,24 +55,24 @@ def pictures_of(name: str) -> Iterator[PictureSource] | None:
     return None
 
 
-def run_data(args: argparse.Namespace, against: Iterable[PictureSource], opened: Opened | None) -> Iterator[str]:
+def run_data(args: argparse.Namespace, against: Iterable[PictureSource], model: Model | None) -> Iterator[str]:
     """Read, filter, write; then what was dropped and why.
 
     FILE.jsonl holds what was kept, FILE.dropped.jsonl a line for each row that was not, FILE.report.json the counts.
     """
-    if (args.limit is not None and args.limit < 1) or args.window < 1 or args.words < 1:
+    if (args.limit is not None and args.limit < 1) or args.concurrency < 1 or args.words < 1:
         raise UsageError("--limit, --window and --words count from one")
     if args.out.suffix != ".jsonl" or not args.out.parent.is_dir():
         raise UsageError(f"--out wants a .jsonl file in a folder that is there, not {args.out}")
     known = Known(against) if args.against else None
     if known:
         yield f"{len(known.hashes)} pictures to keep out (within {NEAR} of 64 bits)"
-    examiner = Examiner(opened, args.budget or opened.dialect.budget) if opened else None
-    counts = _write(args, Wanted(args.words, known, examiner, args.window))
+    examiner = Examiner(model, args.budget or model.family.budget) if model else None
+    counts = _write(args, FilterConfig(args.words, known, examiner, args.concurrency))
     yield from _told(args.out, counts)
 
 
-def _write(args: argparse.Namespace, wanted: Wanted) -> Counter[str]:
+def _write(args: argparse.Namespace, wanted: FilterConfig) -> Counter[str]:
     """Line by line under another name, so that a FILE.jsonl is always a whole one."""
     counts: Counter[str] = Counter()
     part = args.out.with_suffix(".part")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ergo.data.example import Dropped, Example, Row, asked, files_below
-from ergo.sample import Sample
-from ergo.tables import rows
+from ergo.samples.sample import Sample
+from ergo.samples.tables import rows
 
 FETCH = "hf download ChenShawn/DeepEyes-Datasets-47k --repo-type dataset --local-dir FOLDER"
 COLUMNS = ("prompt", "images", "reward_model", "extra_info", "data_source")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ergo.errors import DataError
-from ergo.geometry import Box, Size
-from ergo.sample import Sample
+from ergo.core.errors import DataError
+from ergo.core.geometry import Box, Size
+from ergo.samples.sample import Sample
 
 Frame = Literal["pixels", "fractions"]
 """Of what a set's boxes count: pixels of the upright picture, or 0..1 of its sides."""

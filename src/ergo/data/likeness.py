@@ -11,9 +11,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ergo.errors import MissingExtra
-from ergo.geometry import Box, Size
-from ergo.image import Picture, PictureSource, load_image
+from ergo.core.errors import MissingExtra
+from ergo.core.geometry import Box, Size
+from ergo.images.decode import PictureSource, load_image
+from ergo.images.picture import Picture
 
 NEAR = 8  # bits of 64
 

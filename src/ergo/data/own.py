@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ergo.data.example import Example, Row
-from ergo.sample import read_samples
+from ergo.samples.sample import read_samples
 
 
 def read(path: Path) -> Iterator[Row]:

@@ -1,9 +1,9 @@
 """Examples -> Samples worth training on. Nothing is lost silently: every row is kept, or Dropped for a named reason.
 
-    prepare             rows -> Samples and Dropped, as they are decided
-    ├── _readable       question and answer are there and can be checked without a judge
-    ├── _opened         the picture opens, is no benchmark's, and holds what is marked in it
-    └── examined        the coarse view does not answer it, a closer look does (answerable.py)
+prepare             rows -> Samples and Dropped, as they are decided
+├── _readable       question and answer are there and can be checked without a judge
+├── _opened         the picture opens, is no benchmark's, and holds what is marked in it
+└── examined        the coarse view does not answer it, a closer look does (answerable.py)
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ergo.core.errors import PictureError
+from ergo.core.flows import Flow
+from ergo.core.runner import Job, run
 from ergo.data.answerable import Examiner, verdict
 from ergo.data.example import Dropped, Row, region_of
 from ergo.data.likeness import NEAR, Known
-from ergo.errors import PictureError
-from ergo.image import load_image
-from ergo.pipeline import Flow, Job, run
-from ergo.sample import Sample
-from ergo.tables import fingerprint
+from ergo.images.decode import load_image
+from ergo.samples.sample import Sample
+from ergo.samples.tables import fingerprint
 
 REASONS = {
     "layout": "the row is not in the published layout",
@@ -39,19 +40,19 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FilterConfig:
     """words: most words of a free answer. known: pictures to keep out. window: flows under way at once."""
 
     words: int = 5
     known: Known | None = None
     examiner: Examiner | None = None
-    window: int = 8
+    concurrency: int = 8
 
 
-def prepare(rows: Iterable[Row], wanted: Wanted) -> Iterator[Sample | Dropped]:
+def prepare(rows: Iterable[Row], wanted: FilterConfig) -> Iterator[Sample | Dropped]:
     """Every row of the set, once, decided."""
     checked = (_opened(row, wanted) for row in _readable(rows, wanted.words))
-    return examined(checked, wanted.examiner, wanted.window) if wanted.examiner else checked
+    return examined(checked, wanted.examiner, wanted.concurrency) if wanted.examiner else checked
 
 
 def _readable(rows: Iterable[Row], words: int) -> Iterator[Row]:
@@ -76,7 +77,7 @@ def _fault(sample: Sample, words: int) -> tuple[str, str] | None:
     return ("long_answer", sample.answer) if len(sample.answer.split()) > words else None
 
 
-def _opened(row: Row, wanted: Wanted) -> Sample | Dropped:
+def _opened(row: Row, wanted: FilterConfig) -> Sample | Dropped:
     if isinstance(row, Dropped):
         return row
     sample = row.sample
@@ -93,7 +94,7 @@ def _opened(row: Row, wanted: Wanted) -> Sample | Dropped:
     return replace(sample, region=region)
 
 
-def examined(rows: Iterable[Sample | Dropped], examiner: Examiner, window: int) -> Iterator[Sample | Dropped]:
+def examined(rows: Iterable[Sample | Dropped], examiner: Examiner, concurrency: int) -> Iterator[Sample | Dropped]:
     """Ask the model about each sample; what was dropped before goes through."""
     passing: list[Dropped] = []
 
@@ -104,7 +105,7 @@ def examined(rows: Iterable[Sample | Dropped], examiner: Examiner, window: int) 
             else:
                 yield row, partial(_examination, row, examiner)
 
-    for trace in run(jobs(), examiner.opened.backend, window):
+    for trace in run(jobs(), examiner.model.backend, concurrency):
         yield from _taken(passing)
         sample = trace.tag
         assert isinstance(sample, Sample)  # as jobs() tagged it

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ergo.data.example import Dropped, Example, Row, asked, files_below
-from ergo.sample import Sample
-from ergo.tables import rows
+from ergo.samples.sample import Sample
+from ergo.samples.tables import rows
 
 FETCH = "hf download HaochenWang/TreeVGR-RL-37K --repo-type dataset --local-dir FOLDER, then unpack images.tar.gz"
 COLUMNS = ("images", "problem", "answer", "target_instances")

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ergo.data.example import Corners, Dropped, Example, Row, asked, files_below
-from ergo.sample import Sample
-from ergo.tables import rows
+from ergo.samples.sample import Sample
+from ergo.samples.tables import rows
 
 FETCH = "hf download BytedanceDouyinContent/VGR --repo-type dataset --local-dir FOLDER; pictures: LLaVA-NeXT-Data"
 COLUMNS = ("id", "image", "conversations")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ergo.data.example import Corners, Dropped, Example, Row, asked, files_below, json_rows
-from ergo.sample import Sample
+from ergo.samples.sample import Sample
 
 FETCH = "hf download deepcs233/Visual-CoT --repo-type dataset --local-dir FOLDER, then cat its tar parts | tar xz"
 ELSEWHERE = {"visual7w": "v7w"}  # where a set's pictures lie under another name than its metadata

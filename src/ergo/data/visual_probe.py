@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ergo.data.example import Dropped, Example, Row, asked, files_below, json_rows
-from ergo.sample import Sample
+from ergo.samples.sample import Sample
 
 FETCH = "hf download Mini-o3/VisualProbe_train --repo-type dataset --local-dir FOLDER"
 

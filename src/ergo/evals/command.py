@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ergo.backends import Opened
-from ergo.chat import Sampling
-from ergo.errors import UsageError
+from ergo.backends import Model
+from ergo.core.errors import UsageError
+from ergo.core.messages import Sampling
 from ergo.evals import benchmarks
 from ergo.evals.compare import between
 from ergo.evals.conditions import ORDERS, Condition, Protocol, conditions, conditions_listed
 from ergo.evals.page import page
 from ergo.evals.report import Report
 from ergo.evals.rows import read_run
-from ergo.evals.run import Progress, evaluate
+from ergo.evals.run import EvalProgress, evaluate
 from ergo.evals.table import comparison_table, table
 from ergo.grading import MATCHINGS
-from ergo.store import RunFolder, folder_hash
+from ergo.traces.folder import RunFolder
+from ergo.traces.provenance import folder_hash
 
 EVERY = 5.0  # seconds between two lines of progress
 
@@ -44,43 +45,43 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", action="store_true", help="cover the true region before the first look")
     parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of each reply")
     parser.add_argument("--temperature", type=float, default=0.0)
-    parser.add_argument("--window", type=int, default=16, metavar="N", help="samples under way at once")
+    parser.add_argument("--concurrency", type=int, default=16, metavar="N", help="samples under way at once")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; the same command goes on where it stopped")
 
 
-def run_eval(args: argparse.Namespace, opened: Opened) -> Iterator[str]:
+def run_eval(args: argparse.Namespace, model: Model) -> Iterator[str]:
     """Ask, then report: lines of progress, then the table. args.model: the name the user gave the model."""
-    if (args.limit is not None and args.limit < 1) or args.window < 1:
+    if (args.limit is not None and args.limit < 1) or args.concurrency < 1:
         raise UsageError("--limit and --window count samples, at least one")
     data = benchmarks.find(args.benchmark, args.data, args.split, args.limit)
     if args.conditions and (args.budget or args.flow != "coarse_to_fine"):
         raise UsageError("--conditions names flows with their budgets: leave --flow and --budget out")
     listed = conditions_listed(args.conditions) if args.conditions else None
-    chosen = listed or conditions(args.flow, args.budget or str(opened.dialect.budget))
+    chosen = listed or conditions(args.flow, args.budget or str(model.family.budget))
     sampling = Sampling(max_tokens=args.max_tokens, temperature=args.temperature)
     protocol = Protocol(args.preset, args.options, args.seeds, args.mask, sampling)
     out = args.out or Path("runs") / f"{Path(data.name).stem}-{_plain(args.model)}"
-    with RunFolder(out, _config(args, data, opened, chosen)) as folder:
-        yield from _told(evaluate(data.samples, chosen, protocol, opened, folder, args.window))
+    with RunFolder(out, _config(args, data, model, chosen)) as folder:
+        yield from _told(evaluate(data.samples, chosen, protocol, model, folder, args.concurrency))
     yield from write_report(out)
 
 
 def _config(
-    args: argparse.Namespace, data: benchmarks.DataSet, opened: Opened, chosen: tuple[Condition, ...]
+    args: argparse.Namespace, data: benchmarks.DataSet, model: Model, chosen: tuple[Condition, ...]
 ) -> dict[str, Any]:
     """What a run is: change any of it, and it is another run. The window is not: it changes no answer."""
-    folder = Path(opened.name)
+    folder = Path(model.name)
     return {
         "benchmark": data.name,
         "split": data.split,
         "limit": data.limit,
         "model": args.model,
-        "model_name": opened.name,
+        "model_name": model.name,
         "model_hash": folder_hash(folder) if folder.is_dir() else None,
         "adapter": getattr(args, "adapter", None),
         "force_region": getattr(args, "force_region", False),
-        "dialect": opened.dialect.name,
-        "patch": opened.patch,
+        "family": model.family.name,
+        "patch": model.patch,
         "conditions": [condition.name for condition in chosen],
         "preset": args.preset,
         "options": args.options,
@@ -95,9 +96,9 @@ def _plain(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name).strip("-")
 
 
-def _told(progress: Iterator[Progress]) -> Iterator[str]:
+def _told(progress: Iterator[EvalProgress]) -> Iterator[str]:
     """Every few seconds, and at the end of each condition."""
-    last: Progress | None = None
+    last: EvalProgress | None = None
     told = 0.0
     for now in progress:
         if last and last.condition != now.condition:
@@ -111,7 +112,7 @@ def _told(progress: Iterator[Progress]) -> Iterator[str]:
         yield _line(last)
 
 
-def _line(now: Progress) -> str:
+def _line(now: EvalProgress) -> str:
     failed = f", {now.failed} failed" if now.failed else ""
     return (
         f"{now.condition.name}: {now.done} asked, {now.right / now.done:.1%} right{failed}, "

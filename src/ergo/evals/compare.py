@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from ergo.errors import UsageError
-from ergo.evals.rows import Row, Run
+from ergo.core.errors import UsageError
+from ergo.evals.rows import ResultRow, Run
 from ergo.evals.statistics import mcnemar, mean_interval, ratio_interval
 from ergo.grading import Matching
 
@@ -44,13 +44,15 @@ class Comparison:
         return asdict(self)
 
 
-def compare(first: Sequence[Row], second: Sequence[Row], names: tuple[str, str], matching: Matching) -> Comparison:
+def compare(
+    first: Sequence[ResultRow], second: Sequence[ResultRow], names: tuple[str, str], matching: Matching
+) -> Comparison:
     """Compare two conditions, or one condition in two runs, by sample, seed and turn of the options."""
-    others = {row.asking.variant: row for row in second}
-    pairs = [(row, others[row.asking.variant]) for row in first if row.asking.variant in others]
+    others = {row.evaluation.variant: row for row in second}
+    pairs = [(row, others[row.evaluation.variant]) for row in first if row.evaluation.variant in others]
     if not pairs:
         raise UsageError(f"{names[0]} and {names[1]} have no sample in common")
-    clusters = [one.asking.cluster for one, _ in pairs]
+    clusters = [one.evaluation.cluster for one, _ in pairs]
     right = [(one.verdict(matching).right, other.verdict(matching).right) for one, other in pairs]
     differences = [float(b) - float(a) for a, b in right]
     only_first, only_second = right.count((True, False)), right.count((False, True))
@@ -68,14 +70,14 @@ def compare(first: Sequence[Row], second: Sequence[Row], names: tuple[str, str],
     )
 
 
-def _ratio(pairs: Sequence[tuple[Row, Row]], figure: str) -> Ratio | None:
+def _ratio(pairs: Sequence[tuple[ResultRow, ResultRow]], figure: str) -> Ratio | None:
     """Mean of the second over mean of the first; None where nothing was measured."""
     answered = [(a, b) for a, b in pairs if a.error is None and b.error is None]
     above = [float(b.told[figure]) for _, b in answered]
     below = [float(a.told[figure]) for a, _ in answered]
     if not sum(above) or not sum(below):
         return None
-    return ratio_interval(above, below, [a.asking.cluster for a, _ in answered])
+    return ratio_interval(above, below, [a.evaluation.cluster for a, _ in answered])
 
 
 def within(run: Run, baseline: str | None = None) -> list[Comparison]:
@@ -93,7 +95,7 @@ def within(run: Run, baseline: str | None = None) -> list[Comparison]:
 
 
 def _baseline(run: Run) -> str:
-    direct = [row.asking.condition for row in run.rows if row.asking.condition.flow == "one_look"]
+    direct = [row.evaluation.condition for row in run.rows if row.evaluation.condition.flow == "one_look"]
     return max(direct, key=lambda condition: condition.tokens).name if direct else run.conditions[0]
 
 

@@ -14,14 +14,15 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from ergo.asking import FLOWS, FULL
-from ergo.backends import Opened
-from ergo.chat import Sampling
-from ergo.dialect import PUBLISHED
-from ergo.errors import DataError, UsageError
+from ergo.backends import Model
+from ergo.core.errors import DataError, UsageError
+from ergo.core.flows import FLOWS
+from ergo.core.geometry import FULL
+from ergo.core.messages import Sampling
+from ergo.families.base import PUBLISHED
 from ergo.grading import MATCHINGS, Matching
-from ergo.sample import Sample
-from ergo.store import read_box
+from ergo.samples.sample import Sample
+from ergo.traces.rows import read_box
 
 Order = Literal["as-is", "shuffled", "circular"]
 ORDERS: tuple[Order, ...] = ("as-is", "shuffled", "circular")
@@ -66,7 +67,9 @@ def conditions_listed(specs: Sequence[str]) -> tuple[Condition, ...]:
         if not separator:
             raise UsageError(f"--conditions wants FLOW@BUDGET,BUDGET, as one_look@200,full, not {spec!r}")
         if "@" in budgets:
-            raise UsageError(f"--conditions are separated by spaces, as one_look@200,full coarse_to_fine@100, not {spec!r}")
+            raise UsageError(
+                f"--conditions are separated by spaces, as one_look@200,full coarse_to_fine@100, not {spec!r}"
+            )
         found |= dict.fromkeys(conditions(flow, budgets))
     return tuple(found)
 
@@ -103,21 +106,21 @@ class Protocol:
         if self.seeds < 1:
             raise UsageError(f"--seeds counts how often everything is asked, at least once, not {self.seeds}")
 
-    def opened(self, opened: Opened, choices: Sequence[str]) -> Opened:
+    def model(self, model: Model, choices: Sequence[str]) -> Model:
         """The model, put questions as the preset says."""
         if self.preset == "ours":
-            return opened
+            return model
         answer, direct = PUBLISHED.answer, PUBLISHED.direct
         if choices:
             answer, direct = (
                 prompt.replace("{question}", f"{{question}}\n{POSTFIX}", 1) for prompt in (answer, direct)
             )
         prompts = replace(PUBLISHED, answer=answer, direct=direct)
-        return replace(opened, dialect=replace(opened.dialect, prompts=prompts))
+        return replace(model, family=replace(model.family, prompts=prompts))
 
 
 @dataclass(frozen=True)
-class Asking:
+class Evaluation:
     """One question, put once. Everything a score needs, so that a run can be judged without its data set.
 
     turned: by how many places the options were turned (circular). cluster: askings that share it are
@@ -150,7 +153,7 @@ class Asking:
         return row | {"condition": [self.condition.flow, self.condition.budget]}
 
     @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Asking:
+    def from_row(cls, row: dict[str, Any]) -> Evaluation:
         flow, budget = row["condition"]
         region = read_box(row["region"])
         return cls(
@@ -163,7 +166,9 @@ class Asking:
         )
 
 
-def askings(samples: Iterable[Sample], condition: Condition, protocol: Protocol) -> Iterator[tuple[Asking, Sample]]:
+def evaluations(
+    samples: Iterable[Sample], condition: Condition, protocol: Protocol
+) -> Iterator[tuple[Evaluation, Sample]]:
     """Every sample under one condition, as often as the protocol wants; streams.
 
     A data set that uses one id twice is refused: its second sample would silently replace the first.
@@ -178,12 +183,12 @@ def askings(samples: Iterable[Sample], condition: Condition, protocol: Protocol)
             raise UsageError(f"{what} the true region, and sample {sample.id} has none")
         for seed in range(protocol.seeds):
             for turned, choices in _orders(sample, seed, protocol.order):
-                yield _asking(sample, condition, seed, turned, choices), sample
+                yield _evaluation(sample, condition, seed, turned, choices), sample
 
 
-def _asking(sample: Sample, condition: Condition, seed: int, turned: int, choices: tuple[str, ...]) -> Asking:
+def _evaluation(sample: Sample, condition: Condition, seed: int, turned: int, choices: tuple[str, ...]) -> Evaluation:
     named = sample.image if isinstance(sample.image, str) and not sample.image.startswith("data:") else ""
-    return Asking(
+    return Evaluation(
         sample=sample.id,
         condition=condition,
         seed=seed,

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ergo.geometry import Box, Size
-from ergo.image import STRIP_PIXELS, Picture
+from ergo.core.geometry import Box, Size
+from ergo.images.picture import Picture
+from ergo.images.strips import STRIP_PIXELS
 
 
 @dataclass(frozen=True, eq=False)

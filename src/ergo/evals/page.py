@@ -9,10 +9,10 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from ergo.evals.keepsakes import picture_path
 from ergo.evals.plot import plot
 from ergo.evals.report import Report
-from ergo.evals.rows import Row
+from ergo.evals.rows import ResultRow
+from ergo.evals.saved_examples import picture_path
 from ergo.evals.summary import AREA_EDGES, Figures
 from ergo.evals.table import comparison_cells, listed, number, remarks, share
 
@@ -151,27 +151,27 @@ def _worst(report: Report) -> str:
     return f"<h2>Wrong answers</h2>{legend}{shown}" if shown else ""
 
 
-def _covered(row: Row) -> float:
+def _covered(row: ResultRow) -> float:
     region, true = row.region, row.true_region
     return region.coverage_of(true) if region and true else 0.0
 
 
-def _pictures(folder: Path, row: Row) -> list[Path]:
+def _pictures(folder: Path, row: ResultRow) -> list[Path]:
     paths = [picture_path(folder, row.key, look) for look in range(len(row.turns))]
     return [path for path in paths if path.is_file()]
 
 
-def _article(folder: Path, row: Row) -> str:
+def _article(folder: Path, row: ResultRow) -> str:
     images = "".join(
         f'<img alt="look {look + 1}" src="data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode("ascii")}"> '
         for look, path in enumerate(_pictures(folder, row))
     )
-    asking = row.asking
-    options = " ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(asking.choices))
+    evaluation = row.evaluation
+    options = " ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(evaluation.choices))
     said = row.told["answer"] if row.error is None else f"failed: {row.told['error']['message']}"
     replies = "".join(f"<pre>{escape(turn['text'])}</pre>" for turn in row.turns)
     return (
-        f"<article><p><b>{escape(asking.question)}</b> <span class=quiet>{escape(options)}<br>"
-        f"{escape(asking.condition.name)}, sample {escape(asking.sample)}, {escape(asking.picture)}</span></p>{images}"
-        f"<p>said <b class=wrong>{escape(str(said))}</b>, true <b class=right>{escape(asking.answer)}</b></p>{replies}</article>"
+        f"<article><p><b>{escape(evaluation.question)}</b> <span class=quiet>{escape(options)}<br>"
+        f"{escape(evaluation.condition.name)}, sample {escape(evaluation.sample)}, {escape(evaluation.picture)}</span></p>{images}"
+        f"<p>said <b class=wrong>{escape(str(said))}</b>, true <b class=right>{escape(evaluation.answer)}</b></p>{replies}</article>"
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ergo.errors import DataError
+from ergo.core.errors import DataError
 from ergo.evals.compare import Comparison, within
 from ergo.evals.rows import Run, read_run
 from ergo.evals.summary import Figures, summarise

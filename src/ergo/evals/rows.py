@@ -8,24 +8,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ergo.errors import DataError
-from ergo.evals.conditions import Asking
-from ergo.geometry import Box, Size
+from ergo.core.errors import DataError
+from ergo.core.geometry import Box, Size
+from ergo.evals.conditions import Evaluation
 from ergo.grading import Matching, Verdict, choice_of, grade
-from ergo.store import read_box, read_config, read_rows, read_sessions
+from ergo.traces.folder import read_config, read_rows, read_sessions
+from ergo.traces.rows import read_box
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class ResultRow:
     """One asking and what came of it."""
 
-    asking: Asking
+    evaluation: Evaluation
     told: dict[str, Any]
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> Row:
+    def of(cls, row: dict[str, Any]) -> ResultRow:
         try:
-            return cls(Asking.from_row(row["asked"]), row)
+            return cls(Evaluation.from_row(row["asked"]), row)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"a row of this run is not from `ergo eval` ({error!r})") from error
 
@@ -55,7 +56,7 @@ class Row:
         if self.told["answer"] is None:
             failed = Verdict(False, "failed")
             return {"published": failed, "ours": failed}
-        truth = (self.asking.answer, self.asking.choices)
+        truth = (self.evaluation.answer, self.evaluation.choices)
         return {
             "published": grade("published", self.reply, self.told["answer"], *truth),
             "ours": grade("ours", self.reply, self.told["answer"], *truth),
@@ -65,8 +66,8 @@ class Row:
     def meant(self) -> str:
         """What was answered, comparable between orders of the options: the option's text, or the reply's."""
         text = str(self.told["answer"] or "")
-        choice = choice_of(text, self.asking.choices) if self.asking.choices else None
-        return self.asking.choices[choice.index] if choice and choice.index is not None else text
+        choice = choice_of(text, self.evaluation.choices) if self.evaluation.choices else None
+        return self.evaluation.choices[choice.index] if choice and choice.index is not None else text
 
     @property
     def region(self) -> Box | None:
@@ -75,7 +76,7 @@ class Row:
 
     @property
     def true_region(self) -> Box | None:
-        return Box(*self.asking.region) if self.asking.region else None
+        return Box(*self.evaluation.region) if self.evaluation.region else None
 
     @property
     def source(self) -> Size | None:
@@ -99,7 +100,7 @@ class Run:
     path: Path
     config: dict[str, Any]
     made_with: dict[str, Any]
-    rows: tuple[Row, ...]
+    rows: tuple[ResultRow, ...]
     sessions: tuple[dict[str, Any], ...]
     expected: int | None
 
@@ -107,11 +108,11 @@ class Run:
     def conditions(self) -> tuple[str, ...]:
         """Names, in the order they were asked for."""
         return tuple(
-            dict.fromkeys([*self.config.get("conditions", ()), *(row.asking.condition.name for row in self.rows)])
+            dict.fromkeys([*self.config.get("conditions", ()), *(row.evaluation.condition.name for row in self.rows)])
         )
 
-    def under(self, condition: str) -> list[Row]:
-        return [row for row in self.rows if row.asking.condition.name == condition]
+    def under(self, condition: str) -> list[ResultRow]:
+        return [row for row in self.rows if row.evaluation.condition.name == condition]
 
 
 def read_run(path: Path) -> Run:
@@ -122,7 +123,7 @@ def read_run(path: Path) -> Run:
         path=path,
         config=config["asked"],
         made_with=config["made_with"],
-        rows=tuple(Row.of(row) for row in read_rows(path / "traces.jsonl").values()),
+        rows=tuple(ResultRow.of(row) for row in read_rows(path / "traces.jsonl").values()),
         sessions=tuple(read_sessions(path)),
         expected=int(json.loads(complete.read_text())["answers"]) if complete.is_file() else None,
     )

@@ -16,22 +16,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ergo.asking import looking_at, start_flow
-from ergo.backends import Opened
-from ergo.errors import PictureError
-from ergo.evals.conditions import Asking, Condition, Protocol, askings, sampling_of
-from ergo.evals.keepsakes import Keepsakes
+from ergo.backends import Model
+from ergo.core.errors import PictureError
+from ergo.core.flows import Flow, Question, start_flow
+from ergo.core.geometry import Box
+from ergo.core.runner import Job, Trace, run
+from ergo.evals.conditions import Condition, Evaluation, Protocol, evaluations, sampling_of
 from ergo.evals.masking import masked
-from ergo.geometry import Box
+from ergo.evals.saved_examples import SavedExamples
 from ergo.grading import grade
-from ergo.image import load_image
-from ergo.pipeline import Flow, Job, Question, Trace, run
-from ergo.sample import Sample
-from ergo.store import RunFolder, read_sessions, trace_to_row
+from ergo.images.decode import load_image
+from ergo.samples.sample import Sample
+from ergo.traces.folder import RunFolder, read_sessions
+from ergo.traces.rows import trace_to_row
 
 
 @dataclass(frozen=True)
-class Progress:
+class EvalProgress:
     """Where a run stands after one more trace. done, right, failed: askings of this condition."""
 
     condition: Condition
@@ -45,86 +46,94 @@ def evaluate(
     samples: Callable[[], Iterable[Sample]],
     conditions: Sequence[Condition],
     protocol: Protocol,
-    opened: Opened,
+    model: Model,
     folder: RunFolder,
-    window: int = 16,
-) -> Iterator[Progress]:
+    concurrency: int = 16,
+) -> Iterator[EvalProgress]:
     """Ask everything that the folder does not hold yet; failures are asked again.
 
     samples: reads the data set from its beginning. window: flows under way at once.
     """
     finished = folder.done()
     walked = {session["condition"]: int(session["asked"]) for session in read_sessions(folder.path)}
-    keepsakes = Keepsakes(folder.path / "pictures")
+    saved_examples = SavedExamples(folder.path / "pictures")
     asked = 0
     for condition in conditions:
         if walked.get(condition.name) == sum(key.startswith(f"{condition.name}/") for key in finished):
             asked += walked[condition.name]
             continue
-        counted = _Counted(askings(samples(), condition, protocol))
-        jobs = _jobs(counted, protocol, opened, finished)
+        counted = _Counted(evaluations(samples(), condition, protocol))
+        jobs = _jobs(counted, protocol, model, finished)
         started, done, right, failed = time.perf_counter(), 0, 0, 0
-        for trace in run(jobs, opened.backend, window):
-            asking = trace.tag
-            assert isinstance(asking, Asking)  # as _jobs tagged it
-            verdict = _is_right(asking, trace, protocol)
+        for trace in run(jobs, model.backend, concurrency):
+            evaluation = trace.tag
+            assert isinstance(evaluation, Evaluation)  # as _jobs tagged it
+            verdict = _is_right(evaluation, trace, protocol)
             if not verdict:
-                keepsakes.keep(asking, trace)
-            folder.write(_row(asking, trace))
+                saved_examples.keep(evaluation, trace)
+            folder.write(_row(evaluation, trace))
             done, right, failed = done + 1, right + verdict, failed + (trace.error is not None)
-            yield Progress(condition, done, right, failed, time.perf_counter() - started)
+            yield EvalProgress(condition, done, right, failed, time.perf_counter() - started)
         seconds = time.perf_counter() - started
         folder.note(
-            {"condition": condition.name, "asked": counted.count, "answers": done, "seconds": seconds, "window": window}
+            {
+                "condition": condition.name,
+                "asked": counted.count,
+                "answers": done,
+                "seconds": seconds,
+                "window": concurrency,
+            }
         )
         asked += counted.count
     (folder.path / "complete.json").write_text(json.dumps({"answers": asked}) + "\n")
 
 
 def _jobs(
-    asked: Iterable[tuple[Asking, Sample]], protocol: Protocol, opened: Opened, finished: set[str]
+    asked: Iterable[tuple[Evaluation, Sample]], protocol: Protocol, model: Model, finished: set[str]
 ) -> Iterator[Job]:
-    for asking, sample in asked:
-        if asking.key not in finished:
-            yield asking, _flow_maker(asking, sample, protocol, opened)
+    for evaluation, sample in asked:
+        if evaluation.key not in finished:
+            yield evaluation, _flow_maker(evaluation, sample, protocol, model)
 
 
-def _flow_maker(asking: Asking, sample: Sample, protocol: Protocol, opened: Opened) -> Callable[[], Flow]:
+def _flow_maker(evaluation: Evaluation, sample: Sample, protocol: Protocol, model: Model) -> Callable[[], Flow]:
     def make() -> Flow:
         picture = load_image(sample.image)
-        region = Box(*asking.region) if asking.region else None
+        region = Box(*evaluation.region) if evaluation.region else None
         if region and region.clamped(picture.size) != region:
             raise PictureError(
                 f"the true region {region} of sample {sample.id} is not inside {picture.size}", "bad_region"
             )
         if protocol.mask and region:
             picture = masked(picture, region)
-        put = protocol.opened(opened, asking.choices)
-        looking = looking_at(put, asking.condition.tokens, sampling_of(protocol, asking.seed))
-        return start_flow(asking.condition.flow, picture, Question(asking.question, asking.choices), looking, region)
+        put = protocol.model(model, evaluation.choices)
+        config = put.look_config(evaluation.condition.tokens, sampling_of(protocol, evaluation.seed))
+        return start_flow(
+            evaluation.condition.flow, picture, Question(evaluation.question, evaluation.choices), config, region
+        )
 
     return make
 
 
-def _is_right(asking: Asking, trace: Trace, protocol: Protocol) -> bool:
+def _is_right(evaluation: Evaluation, trace: Trace, protocol: Protocol) -> bool:
     if trace.answer is None:
         return False
-    return grade(protocol.preset, trace.turns[-1].text, trace.answer.text, asking.answer, asking.choices).right
+    return grade(protocol.preset, trace.turns[-1].text, trace.answer.text, evaluation.answer, evaluation.choices).right
 
 
-def _row(asking: Asking, trace: Trace) -> dict[str, Any]:
+def _row(evaluation: Evaluation, trace: Trace) -> dict[str, Any]:
     """The verdict is not stored: reports read the reply again, so a better reading needs no new run."""
-    return {"key": asking.key, "asked": asking.to_row(), **trace_to_row(trace)}
+    return {"key": evaluation.key, "asked": evaluation.to_row(), **trace_to_row(trace)}
 
 
 class _Counted:
     """Askings going by; `count` of them so far, those already answered included."""
 
-    def __init__(self, asked: Iterable[tuple[Asking, Sample]]) -> None:
+    def __init__(self, asked: Iterable[tuple[Evaluation, Sample]]) -> None:
         self._asked = asked
         self.count = 0
 
-    def __iter__(self) -> Iterator[tuple[Asking, Sample]]:
+    def __iter__(self) -> Iterator[tuple[Evaluation, Sample]]:
         for one in self._asked:
             self.count += 1
             yield one

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from ergo.evals.rows import Row, Run
+from ergo.core.geometry import Box
+from ergo.evals.rows import ResultRow, Run
 from ergo.evals.statistics import share_interval
-from ergo.geometry import Box
 from ergo.grading import MATCHINGS, Matching
 
 AREA_EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0)
@@ -30,11 +30,11 @@ class Score:
     interval_method: str
 
     @classmethod
-    def of(cls, rows: Sequence[Row], matching: Matching) -> Score:
+    def of(cls, rows: Sequence[ResultRow], matching: Matching) -> Score:
         values = [float(row.verdict(matching).right) for row in rows]
-        interval = share_interval(values, [row.asking.cluster for row in rows])
+        interval = share_interval(values, [row.evaluation.cluster for row in rows])
         return cls(
-            samples=len({row.asking.sample for row in rows}),
+            samples=len({row.evaluation.sample for row in rows}),
             answers=len(rows),
             accuracy=_mean(values) or 0.0,
             accuracy_interval=(interval.low, interval.high),
@@ -61,7 +61,7 @@ class Regions:
     fallbacks: dict[str, int]
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> Regions | None:
+    def of(cls, rows: Sequence[ResultRow]) -> Regions | None:
         looked = [row for row in rows if row.told["region_reading"] is not None]
         if not looked:
             return None
@@ -83,7 +83,7 @@ def _coverage(region: Box | None, true: Box) -> float:
     return region.coverage_of(true) if region else 0.0
 
 
-def _area_share(row: Row) -> float:
+def _area_share(row: ResultRow) -> float:
     region, source = row.region, row.source
     return region.area / source.area if region and source else 1.0
 
@@ -103,10 +103,10 @@ class Consistency:
     same: float
 
     @classmethod
-    def of(cls, rows: Sequence[Row], matching: Matching) -> Consistency | None:
-        asked: dict[str, list[Row]] = defaultdict(list)
+    def of(cls, rows: Sequence[ResultRow], matching: Matching) -> Consistency | None:
+        asked: dict[str, list[ResultRow]] = defaultdict(list)
         for row in rows:
-            asked[row.asking.sample].append(row)
+            asked[row.evaluation.sample].append(row)
         several = [group for group in asked.values() if len(group) > 1]
         if not several:
             return None
@@ -186,14 +186,14 @@ def summarise(run: Run, condition: str) -> Figures:
     )
 
 
-def _by_category(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = defaultdict(list)
+def _by_category(rows: Sequence[ResultRow]) -> dict[str, list[ResultRow]]:
+    groups: dict[str, list[ResultRow]] = defaultdict(list)
     for row in rows:
-        groups[row.asking.category].append(row)
+        groups[row.evaluation.category].append(row)
     return dict(sorted(groups.items()))
 
 
-def _seconds_by_turn(answered: Sequence[Row]) -> tuple[float, ...]:
+def _seconds_by_turn(answered: Sequence[ResultRow]) -> tuple[float, ...]:
     most = max((len(row.turns) for row in answered), default=0)
     return tuple(
         fmean(row.turns[turn]["seconds"]["total"] for row in answered if len(row.turns) > turn) for turn in range(most)

@@ -19,20 +19,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ergo.asking import looking_at, start_flow
-from ergo.backends import Opened
-from ergo.chat import Request as ModelRequest
-from ergo.chat import Sampling
-from ergo.dialect import Dialect
-from ergo.errors import BackendError, PictureError, UsageError
-from ergo.image import Picture
-from ergo.pipeline import Answer, Flow, Question, Running, Trace, Turn
+from ergo.backends import Model
+from ergo.core.errors import BackendError, PictureError, UsageError
+from ergo.core.flows import Answer, Flow, Question, start_flow
+from ergo.core.messages import Request as ModelRequest
+from ergo.core.messages import Sampling
+from ergo.core.runner import Running, Trace, Turn
+from ergo.families.base import ModelFamily
+from ergo.images.picture import Picture
 from ergo.serve.engine import Busy, Engine, Limits
 from ergo.serve.pictures import Sources, open_picture
 from ergo.serve.wire import (
-    Asked,
     ChatRequest,
     Envelope,
+    Query,
     answer_text,
     error_body,
     read_request,
@@ -88,7 +88,7 @@ class Meters:
         self.direct = make("ergo_direct_vision_tokens_total", "Vision tokens that direct looks would have cost")
         self.written = make("ergo_generated_tokens_total", "Tokens written by the model")
         self.seconds = Histogram("ergo_request_seconds", "Wall seconds of a chat request", registry=self.registry)
-        Gauge("ergo_under_way", "Questions under way", registry=self.registry).set_function(lambda: engine.under_way)
+        Gauge("ergo_under_way", "Questions under way", registry=self.registry).set_function(lambda: engine.in_progress)
 
     def ended(self, status: int, started: float) -> None:
         """A request that began at `started` (perf_counter) and is over."""
@@ -110,10 +110,10 @@ class Refused(Exception):
         self.response = JSONResponse(error_body(message, kind, str(status)), status, headers)
 
 
-def make_app(opened: Opened, settings: Settings) -> FastAPI:
+def make_app(model: Model, settings: Settings) -> FastAPI:
     """The server as an ASGI application."""
-    engine = Engine(opened.backend, settings.limits)
-    server = Server(opened, settings, engine, Meters(engine))
+    engine = Engine(model.backend, settings.limits)
+    server = Routes(model, settings, engine, Meters(engine))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -126,7 +126,10 @@ def make_app(opened: Opened, settings: Settings) -> FastAPI:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
     if settings.origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["POST"], allow_headers=["authorization", "content-type"]
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["POST"],
+            allow_headers=["authorization", "content-type"],
         )
     schema = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     parts = schema.pop("$defs")
@@ -134,29 +137,35 @@ def make_app(opened: Opened, settings: Settings) -> FastAPI:
     errors: dict[int | str, dict[str, Any]] = {code: {} for code in (400, 401, 404, 408, 413, 415, 429, 502, 503, 504)}
     app.add_api_route("/", server.page, methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", server.health, methods=["GET"])
-    app.add_api_route("/metrics", server.metrics, methods=["GET"], responses={401: {}}, response_class=PlainTextResponse)
+    app.add_api_route(
+        "/metrics", server.metrics, methods=["GET"], responses={401: {}}, response_class=PlainTextResponse
+    )
     app.add_api_route("/v1/models", server.models, methods=["GET"], responses={401: {}})
     app.add_api_route("/v1/chat/completions", server.chat, methods=["POST"], openapi_extra=json_body, responses=errors)
     app.openapi().setdefault("components", {}).setdefault("schemas", {}).update(parts)
     return app
 
 
-class Server:
+class Routes:
     """The routes."""
 
-    def __init__(self, opened: Opened, settings: Settings, engine: Engine, meters: Meters) -> None:
-        self.opened = opened
+    def __init__(self, model: Model, settings: Settings, engine: Engine, meters: Meters) -> None:
+        self.model = model
         self.settings = settings
         self.engine = engine
         self.meters = meters
         self._page = (files("ergo.serve") / "page.html").read_text(encoding="utf-8")
 
     async def page(self) -> HTMLResponse:
-        headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+        headers = {
+            "content-security-policy": POLICY,
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "no-referrer",
+        }
         return HTMLResponse(self._page, headers=headers)
 
     async def health(self) -> dict[str, Any]:
-        return {"status": "ok", "model": self.settings.name, "under_way": self.engine.under_way}
+        return {"status": "ok", "model": self.settings.name, "under_way": self.engine.in_progress}
 
     async def metrics(self, request: Request) -> Response:
         self._let_in(request)
@@ -164,7 +173,7 @@ class Server:
 
     async def models(self, request: Request) -> dict[str, Any]:
         self._let_in(request)
-        model = {"id": self.settings.name, "object": "model", "created": 0, "owned_by": "ergo", "root": self.opened.name}
+        model = {"id": self.settings.name, "object": "model", "created": 0, "owned_by": "ergo", "root": self.model.name}
         return {"object": "list", "data": [model]}
 
     async def chat(self, request: Request) -> Response:
@@ -187,7 +196,9 @@ class Server:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         same = hmac.compare_digest(key.strip().encode(), self.settings.api_key.encode())
         if scheme.lower() != "bearer" or not same:
-            raise Refused(401, "the API key is missing or wrong", "authentication_error", **{"www-authenticate": "Bearer"})
+            raise Refused(
+                401, "the API key is missing or wrong", "authentication_error", **{"www-authenticate": "Bearer"}
+            )
 
     async def _body(self, request: Request) -> bytes:
         """The body, read no further than its limit. A page elsewhere cannot send this content type unasked."""
@@ -216,8 +227,10 @@ class Server:
         try:
             chat = await asyncio.to_thread(read_request, body)
             if chat.model not in ("", self.settings.name):
-                raise Refused(404, f"no model is called {chat.model[:200]!r}; there is {self.settings.name}", "not_found_error")
-            asked = understood(chat, self.opened.dialect, self.settings.max_pictures)
+                raise Refused(
+                    404, f"no model is called {chat.model[:200]!r}; there is {self.settings.name}", "not_found_error"
+                )
+            asked = understood(chat, self.model.family, self.settings.max_pictures)
             make = self._flow(chat, asked)
         except UsageError as error:
             raise Refused(400, str(error)) from error
@@ -228,29 +241,35 @@ class Server:
         self.meters.count(trace)
         return JSONResponse(envelope.completion(trace))
 
-    def _flow(self, chat: ChatRequest, asked: Asked) -> Callable[[], Flow]:
+    def _flow(self, chat: ChatRequest, asked: Query) -> Callable[[], Flow]:
         """What starts the flow: in a worker's thread, since a picture is decoded there."""
         options = asked.options
         most = chat.max_completion_tokens or chat.max_tokens or self.settings.max_tokens
         stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ())
         sampling = Sampling(
-            min(most, self.settings.max_tokens), chat.temperature or 0.0, chat.top_p or 1.0, chat.seed, tuple(filter(None, stop))
+            min(most, self.settings.max_tokens),
+            chat.temperature or 0.0,
+            chat.top_p or 1.0,
+            chat.seed,
+            tuple(filter(None, stop)),
         )
-        budget = min(options.budget or self.settings.budget or self.opened.dialect.budget, self.settings.max_budget)
-        looking = looking_at(self.opened, budget, sampling)
+        budget = min(options.budget or self.settings.budget or self.model.family.budget, self.settings.max_budget)
+        config = self.model.look_config(budget, sampling)
         region = region_box(options)
         chosen = asked.chosen
         if chosen is None:
-            return partial(_passed_through, asked, sampling, self.opened.dialect)
+            return partial(_passed_through, asked, sampling, self.model.family)
         question = Question(asked.question, tuple(options.options))
 
         def make() -> Flow:
             picture: Picture = open_picture(chosen, self.settings.sources)
-            return start_flow(options.flow, picture, question, looking, region)
+            return start_flow(options.flow, picture, question, config, region)
 
         return make
 
-    async def _driven(self, make: Callable[[], Flow], on_turn: Callable[[Turn, Running | Trace], None] | None = None) -> Trace:
+    async def _driven(
+        self, make: Callable[[], Flow], on_turn: Callable[[Turn, Running | Trace], None] | None = None
+    ) -> Trace:
         """The trace of a flow that answered; Refused, with its status, where it did not."""
         try:
             trace = await self.engine.drive(make, on_turn)
@@ -342,10 +361,10 @@ async def _gone(request: Request) -> None:
         await asyncio.sleep(0.2)
 
 
-def _passed_through(asked: Asked, sampling: Sampling, dialect: Dialect) -> Flow:
+def _passed_through(asked: Query, sampling: Sampling, family: ModelFamily) -> Flow:
     """Text alone: one turn, the conversation as it is."""
     reply = yield ModelRequest(asked.chat, sampling)
-    return Answer(*dialect.read_answer(reply.text))
+    return Answer(*family.read_answer(reply.text))
 
 
 def _status(error: BackendError | PictureError) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from ergo.backends import Opened
+from ergo.backends import Model
 from ergo.serve.app import LOOPBACK, Settings, make_app
 from ergo.serve.engine import Limits
 from ergo.serve.pictures import Sources
@@ -24,15 +24,15 @@ def settings_of(args: argparse.Namespace) -> Settings:
         api_key=args.server_key,
         hosts=tuple(args.served_as) and named if open_to_all else named,
         origins=tuple(args.allow_origin),
-        limits=Limits(args.queue, args.batch, args.deadline),
+        limits=Limits(args.concurrency, args.batch, args.deadline),
         sources=Sources(frozenset(host.lower() for host in args.fetch_from)),
     )
 
 
-def serve(args: argparse.Namespace, opened: Opened, say: Callable[[str], None]) -> None:
+def serve(args: argparse.Namespace, model: Model, say: Callable[[str], None]) -> None:
     """Serve until stopped."""
-    app = make_app(opened, settings_of(args))
-    say(f"{opened.name} answers at http://{args.host}:{args.port}/v1; the page is http://{args.host}:{args.port}/")
+    app = make_app(model, settings_of(args))
+    say(f"{model.name} answers at http://{args.host}:{args.port}/v1; the page is http://{args.host}:{args.port}/")
     if args.host not in LOOPBACK and args.server_key is None:
         say("anyone who reaches this machine may use it: --server-key asks for a key")
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", timeout_graceful_shutdown=5)

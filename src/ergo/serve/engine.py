@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from ergo.chat import Completion, Request
-from ergo.errors import BackendError, ErgoError
-from ergo.pipeline import Backend, Flow, Running, Trace, Turn, advance, begin
+from ergo.core.errors import BackendError, ErgoError
+from ergo.core.flows import Flow
+from ergo.core.messages import Completion, Request
+from ergo.core.runner import Backend, Running, Trace, Turn, advance, begin
 
 OnTurn = Callable[[Turn, Running | Trace], None]
 
@@ -45,11 +46,11 @@ class Engine:
     def __init__(self, backend: Backend, limits: Limits) -> None:
         self.backend = backend
         self.limits = limits
-        self.under_way = 0
+        self.in_progress = 0
         self._seconds: deque[float] = deque([1.0], maxlen=64)
         self._ready: asyncio.Queue[tuple[Request, asyncio.Future[Completion | BackendError]]] = asyncio.Queue()
         self._pixels = ThreadPoolExecutor(8, thread_name_prefix="pixels")
-        self._asking = ThreadPoolExecutor(limits.queue if backend.parallel else 1, thread_name_prefix="model")
+        self._evaluation = ThreadPoolExecutor(limits.queue if backend.parallel else 1, thread_name_prefix="model")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -60,21 +61,21 @@ class Engine:
         finally:
             worker.cancel()
             self._pixels.shutdown(wait=False, cancel_futures=True)
-            self._asking.shutdown(wait=False, cancel_futures=True)
+            self._evaluation.shutdown(wait=False, cancel_futures=True)
 
     async def drive(self, make: Callable[[], Flow], on_turn: OnTurn | None = None) -> Trace:
         """One flow from start to end. on_turn is called as each turn ends, with what follows it.
 
         Raises Busy beyond the queue. Past its deadline a flow ends as a Trace with the error `deadline`.
         """
-        if self.under_way >= self.limits.queue:
+        if self.in_progress >= self.limits.queue:
             raise Busy(max(1, round(sum(self._seconds) / len(self._seconds))))
-        self.under_way += 1
+        self.in_progress += 1
         started = time.perf_counter()
         try:
             return await self._driven(make, on_turn, started)
         finally:
-            self.under_way -= 1
+            self.in_progress -= 1
             self._seconds.append(time.perf_counter() - started)
 
     async def _driven(self, make: Callable[[], Flow], on_turn: OnTurn | None, started: float) -> Trace:
@@ -102,7 +103,7 @@ class Engine:
         """One request; a local model gets it together with whatever else is ready."""
         loop = asyncio.get_running_loop()
         if self.backend.parallel:
-            [result] = await loop.run_in_executor(self._asking, self.backend.complete, [request])
+            [result] = await loop.run_in_executor(self._evaluation, self.backend.complete, [request])
             return result
         future: asyncio.Future[Completion | BackendError] = loop.create_future()
         await self._ready.put((request, future))
@@ -114,12 +115,14 @@ class Engine:
             waiting = [await self._ready.get()]
             while not self._ready.empty() and len(waiting) < self.limits.batch:
                 waiting.append(self._ready.get_nowait())
-            waiting = [(request, future) for request, future in waiting if not future.done()]  # those who left are not computed
+            waiting = [
+                (request, future) for request, future in waiting if not future.done()
+            ]  # those who left are not computed
             if not waiting:
                 continue
             asked = [request for request, _ in waiting]
             try:
-                results = await loop.run_in_executor(self._asking, self.backend.complete, asked)
+                results = await loop.run_in_executor(self._evaluation, self.backend.complete, asked)
             except ErgoError as error:
                 results = [BackendError(str(error), "backend")] * len(asked)
             for (_, future), result in zip(waiting, results, strict=True):

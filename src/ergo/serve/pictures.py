@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ergo.errors import PictureError
-from ergo.image import Picture, load_image
+from ergo.core.errors import PictureError
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
 
 REDIRECTS = 3
 

@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ergo.asking import FULL
-from ergo.chat import Message, Role
-from ergo.dialect import Dialect
-from ergo.errors import UsageError
-from ergo.geometry import Box, TokenBudget
-from ergo.pipeline import Answer, Trace, Turn
+from ergo.core.errors import UsageError
+from ergo.core.flows import Answer
+from ergo.core.geometry import FULL, Box, TokenBudget
+from ergo.core.messages import Message, Role
+from ergo.core.runner import Trace, Turn
+from ergo.families.base import ModelFamily
 
 MAX_MESSAGES = 500
 MAX_TEXT = 100_000
@@ -92,7 +92,7 @@ class ChatRequest(Open):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Query:
     """What a request asks. pictures: all addresses, in order; chosen: the one it is about, None for text alone.
 
     chat: the conversation as text, for passing through.
@@ -116,7 +116,7 @@ def read_request(body: bytes) -> ChatRequest:
         raise UsageError("the body is not JSON") from error
 
 
-def understood(request: ChatRequest, dialect: Dialect, max_pictures: int) -> Asked:
+def understood(request: ChatRequest, family: ModelFamily, max_pictures: int) -> Query:
     """What the conversation asks, about which of its pictures."""
     options = request.ergo or ErgoOptions()
     pictures = [url for message in request.messages for url in _pictures(message)]
@@ -133,12 +133,16 @@ def understood(request: ChatRequest, dialect: Dialect, max_pictures: int) -> Ask
     if options.flow == "crop_only" and options.region is None:
         raise UsageError("crop_only needs ergo.region")
     question = texts[places[-1]][1].strip()
-    said = [f"{role}: {text.strip()}" for role, text in texts[: places[-1]] if role in ("user", "assistant") and text.strip()]
+    said = [
+        f"{role}: {text.strip()}"
+        for role, text in texts[: places[-1]]
+        if role in ("user", "assistant") and text.strip()
+    ]
     if said:
-        question = dialect.prompts.earlier.format(earlier="\n".join(said), question=question)
+        question = family.prompts.earlier.format(earlier="\n".join(said), question=question)
     chosen = pictures[options.picture if options.picture is not None else -1] if pictures else None
     chat = tuple(Message(_role(role), (text,)) for role, text in texts if text)
-    return Asked(question, tuple(pictures), chosen, chat, options)
+    return Query(question, tuple(pictures), chosen, chat, options)
 
 
 def _role(role: str) -> Role:
@@ -176,7 +180,11 @@ class Envelope:
 
     def completion(self, trace: Trace) -> dict[str, Any]:
         """The whole reply of a flow that answered."""
-        message = {"role": "assistant", "content": answer_text(trace), "reasoning_content": "\n".join(map(reasoning, trace.turns))}
+        message = {
+            "role": "assistant",
+            "content": answer_text(trace),
+            "reasoning_content": "\n".join(map(reasoning, trace.turns)),
+        }
         choice = {"index": 0, "message": message, "finish_reason": trace.turns[-1].finish, "logprobs": None}
         return self._with("chat.completion", choices=[choice], usage=usage(trace), ergo=summary(trace))
 

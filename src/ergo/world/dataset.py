@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ergo.errors import UsageError
-from ergo.image import Picture
-from ergo.sample import Sample, write_samples
+from ergo.core.errors import UsageError
+from ergo.images.picture import Picture
+from ergo.samples.sample import Sample, write_samples
 from ergo.world.questions import generate
 from ergo.world.scene import Split
 

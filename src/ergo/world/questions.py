@@ -13,9 +13,9 @@ from functools import reduce
 
 import numpy as np
 
-from ergo.geometry import Box
-from ergo.image import Picture
-from ergo.sample import Sample
+from ergo.core.geometry import Box
+from ergo.images.picture import Picture
+from ergo.samples.sample import Sample
 from ergo.world.scene import LANDMARK, PATTERNS, PLATE, REACH, SPLITS, Landmark, Scene, Split, compose, draw
 
 MARGIN = 50  # added on each side of an honest region, 1/1000 of the picture
@@ -23,7 +23,7 @@ CATEGORIES = ("attribute", "vague", "two_hop", "relation", "coarse")
 
 
 @dataclass(frozen=True)
-class Asked:
+class PosedQuestion:
     """A question with its truth and with what the teacher would say while looking for it.
 
     marks: the landmarks in the order in which one thinks of them. thought: how it goes on.
@@ -80,8 +80,8 @@ def _options(rng: np.random.Generator, answer: str, others: list[str], count: in
     return tuple(str(choice) for choice in rng.permutation([answer, *wrong]))
 
 
-def _attribute(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | None:
-    return Asked(
+def _attribute(scene: Scene, rng: np.random.Generator, mark: Landmark) -> PosedQuestion | None:
+    return PosedQuestion(
         question=f"What pattern is on the {mark.kind.target} of the {mark.name}?",
         choices=_options(rng, mark.pattern, list(PATTERNS), 4),
         answer=mark.pattern,
@@ -93,13 +93,13 @@ def _attribute(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked 
     )
 
 
-def _two_hop(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | None:
+def _two_hop(scene: Scene, rng: np.random.Generator, mark: Landmark) -> PosedQuestion | None:
     """The asked landmark is named only by the ball that another one carries."""
     signposts = [other for other in scene.landmarks if other.ball == mark.colour]
     if not signposts:
         return None
     post = signposts[int(rng.integers(len(signposts)))]
-    return Asked(
+    return PosedQuestion(
         question=f"The ball at the {post.name} has the colour of a {mark.kind.name}. "
         f"What pattern is on the {mark.kind.target} of that {mark.kind.name}?",
         choices=_options(rng, mark.pattern, list(PATTERNS), 4),
@@ -112,7 +112,7 @@ def _two_hop(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | 
     )
 
 
-def _relation(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | None:
+def _relation(scene: Scene, rng: np.random.Generator, mark: Landmark) -> PosedQuestion | None:
     """Which of two plates lies where: two small things, one region that holds both."""
     rivals = [
         other
@@ -135,7 +135,7 @@ def _relation(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked |
         if abs(dx) >= abs(dy)
         else ("above" if dy < 0 else "below", ("above", "below"))
     )
-    return Asked(
+    return PosedQuestion(
         question=f"One plate is at the {first.name}, one at the {second.name}. "
         f"Where is the one with {mark.pattern}, seen from the one with {other.pattern}?",
         choices=tuple(str(choice) for choice in rng.permutation(choices)),
@@ -149,14 +149,14 @@ def _relation(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked |
     )
 
 
-def _coarse(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | None:
+def _coarse(scene: Scene, rng: np.random.Generator, mark: Landmark) -> PosedQuestion | None:
     """Questions that the coarse view answers alone."""
     if rng.integers(2):
         x, y = mark.centre[0] / scene.size.width, mark.centre[1] / scene.size.height
         if min(abs(x - 0.5), abs(y - 0.5)) < 0.06:
             return None
         answer = f"{'top' if y < 0.5 else 'bottom'} {'left' if x < 0.5 else 'right'}"
-        return Asked(
+        return PosedQuestion(
             question=f"In which quarter of the picture is the {mark.name}?",
             choices=_options(rng, answer, ["top left", "top right", "bottom left", "bottom right"], 4),
             answer=answer,
@@ -167,7 +167,7 @@ def _coarse(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | N
             thought="seen",
             placed=True,
         )
-    return Asked(
+    return PosedQuestion(
         question=f"What colour is the ball at the {mark.name}?",
         choices=_options(rng, mark.ball, [other.colour for other in scene.landmarks if other is not mark], 4),
         answer=mark.ball,
@@ -179,7 +179,7 @@ def _coarse(scene: Scene, rng: np.random.Generator, mark: Landmark) -> Asked | N
     )
 
 
-MAKERS: dict[str, Callable[[Scene, np.random.Generator, Landmark], Asked | None]] = {
+MAKERS: dict[str, Callable[[Scene, np.random.Generator, Landmark], PosedQuestion | None]] = {
     "attribute": _attribute,
     "vague": _attribute,
     "two_hop": _two_hop,
@@ -188,7 +188,7 @@ MAKERS: dict[str, Callable[[Scene, np.random.Generator, Landmark], Asked | None]
 }
 
 
-def ask(scene: Scene, rng: np.random.Generator, category: str, mark: Landmark) -> Asked | None:
+def ask(scene: Scene, rng: np.random.Generator, category: str, mark: Landmark) -> PosedQuestion | None:
     """A question of this category about `mark`; None where the scene has none."""
     if category in ("attribute", "vague") and (category == "vague") != (mark.kind.ambiguity > 0):
         return None
@@ -214,7 +214,7 @@ def generate(
             made += 1
 
 
-def to_sample(scene: Scene, asked: Asked, picture: Picture) -> Sample:
+def to_sample(scene: Scene, asked: PosedQuestion, picture: Picture) -> Sample:
     """A question about a scene as a row of a data set."""
     return Sample(
         id=f"world-{scene.split}-{scene.seed}",

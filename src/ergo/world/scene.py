@@ -20,8 +20,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ergo.geometry import Box, Size
-from ergo.image import Picture
+from ergo.core.geometry import Box, Size
+from ergo.images.picture import Picture
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -143,7 +143,9 @@ def compose(
         place = kind.places[int(rng.integers(len(kind.places)))]
         reach = REACH * (1.0 if kind.ambiguity < 2 else rng.uniform(1.0, 1.45)) * unit
         jitter = rng.uniform(-8, 8, 2) * unit
-        plate = _square(centre[0] + place[0] * reach + jitter[0], centre[1] + place[1] * reach + jitter[1], PLATE * unit)
+        plate = _square(
+            centre[0] + place[0] * reach + jitter[0], centre[1] + place[1] * reach + jitter[1], PLATE * unit
+        )
         others = [other for other in used if other != colour]
         marks.append(
             Landmark(
@@ -197,7 +199,9 @@ def _free_spot(
 
 Points = list[tuple[float, float]]
 SHAPES: dict[str, list[Points]] = {  # in units of LANDMARK around the centre
-    "tower": [[(-0.55, 1), (-0.55, -0.7), (-0.75, -0.7), (-0.75, -1), (0.75, -1), (0.75, -0.7), (0.55, -0.7), (0.55, 1)]],
+    "tower": [
+        [(-0.55, 1), (-0.55, -0.7), (-0.75, -0.7), (-0.75, -1), (0.75, -1), (0.75, -0.7), (0.55, -0.7), (0.55, 1)]
+    ],
     "house": [[(-0.9, 1), (-0.9, -0.1), (0, -1), (0.9, -0.1), (0.9, 1)]],
     "mill": [
         [(-0.45, 1), (-0.25, -0.4), (0.25, -0.4), (0.45, 1)],
@@ -246,7 +250,12 @@ def _draw_landmark(pen: ImageDraw.ImageDraw, mark: Landmark, unit: float) -> Non
     pen.rectangle((x - half * 0.14, y + half * 0.55, x + half * 0.14, y + half * 0.95), fill=dark)
     ball = BALL * unit
     bx, by = x - half, y - half
-    pen.ellipse((bx - ball, by - ball, bx + ball, by + ball), fill=COLOURS[mark.ball], outline=(60, 60, 60), width=max(1, round(unit)))
+    pen.ellipse(
+        (bx - ball, by - ball, bx + ball, by + ball),
+        fill=COLOURS[mark.ball],
+        outline=(60, 60, 60),
+        width=max(1, round(unit)),
+    )
 
 
 def _paint_plate(rng: np.random.Generator, image: Image.Image, box: Box, pattern: str, period: float) -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ergo.errors import DataError, UsageError
+from ergo.core.errors import DataError, UsageError
 from ergo.evals.benchmarks import hrbench, mme_realworld, own, vlmevalkit, vstar, world
-from ergo.sample import Sample
+from ergo.samples.sample import Sample
 
 Reader = Callable[[Path, str], Iterator[Sample]]
 """(folder or file, split) -> samples."""

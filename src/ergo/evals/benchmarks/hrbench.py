@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ergo.errors import DataError
-from ergo.sample import Sample
-from ergo.tables import chosen, fingerprint, picture_bytes, rows
+from ergo.core.errors import DataError
+from ergo.samples.sample import Sample
+from ergo.samples.tables import chosen, fingerprint, picture_bytes, rows
 
 LETTERS = "ABCD"
 COLUMNS = ("index", "image", "question", "answer", "category", "cycle_category", *LETTERS)

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ergo.errors import DataError
-from ergo.sample import Sample
-from ergo.tables import chosen, fingerprint, picture_bytes, rows
+from ergo.core.errors import DataError
+from ergo.samples.sample import Sample
+from ergo.samples.tables import chosen, fingerprint, picture_bytes, rows
 
 COLUMNS = ("index", "question_id", "bytes", "question", "multi-choice options", "answer", "category", "l2-category")
 

@@ -11,9 +11,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from ergo.errors import DataError
-from ergo.geometry import Box
-from ergo.sample import Sample, read_samples
+from ergo.core.errors import DataError
+from ergo.core.geometry import Box
+from ergo.samples.sample import Sample, read_samples
 
 NEEDED = ("picture", "question", "answer")
 

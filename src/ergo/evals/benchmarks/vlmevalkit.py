@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
 
-from ergo.errors import DataError
-from ergo.sample import Sample
-from ergo.tables import chosen, picture_bytes
+from ergo.core.errors import DataError
+from ergo.samples.sample import Sample
+from ergo.samples.tables import chosen, picture_bytes
 
 REFERENCE = 64  # a cell no longer than this names another row (VLMEvalKit's own rule)
 LONGEST_CELL = 1 << 30  # csv's limit is one number for the process; pictures are longer than its default

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ergo.errors import DataError
-from ergo.geometry import Box
-from ergo.sample import Sample
+from ergo.core.errors import DataError
+from ergo.core.geometry import Box
+from ergo.samples.sample import Sample
 
 _OPTION = re.compile(r"\(([A-Z])\)\s*(.*)")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from ergo.sample import Sample
+from ergo.samples.sample import Sample
 from ergo.world.questions import generate
 from ergo.world.scene import Split
 

@@ -1,0 +1,1 @@
+"""Timing direct and two-look flows against the floor."""

@@ -1,0 +1,130 @@
+"""The verb `bench`: flags in, lines of text out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ergo.backends import Model
+from ergo.bench.floor import Floor, ModelShape, Rates, measured_rates
+from ergo.bench.measure import Bench, Measured, Plan, bench
+from ergo.core.errors import DataError, UsageError
+from ergo.evals.conditions import Condition, conditions
+
+
+def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ergo bench`, without those that name the model."""
+    parser.add_argument("--budget", metavar="N", help="vision tokens of each of the two looks; default: the model's")
+    parser.add_argument("--direct", default="full", metavar="N", help="vision tokens of the direct look")
+    parser.add_argument(
+        "--written", type=int, nargs=2, default=(100, 100), metavar="N", help="tokens of the two replies"
+    )
+    parser.add_argument("--direct-written", type=int, default=100, metavar="N", help="tokens of the direct reply")
+    parser.add_argument("--megapixels", type=float, default=4.0, help="size of the pictures")
+    parser.add_argument("--rounds", type=int, default=5, help="of A B, one request at a time")
+    parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="requests at once, for throughput")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="config.json of a served model, for its floor")
+    parser.add_argument(
+        "--rates", type=float, nargs=2, metavar=("TFLOPS", "TBS"), help="of a server's machine, for the floor"
+    )
+    parser.add_argument("--save", type=Path, metavar="FILE", help="all figures as JSON")
+
+
+def run_bench(args: argparse.Namespace, model: Model) -> Iterator[str]:
+    """Measure, then tell; the steps go to the log."""
+    if min(*args.written, args.direct_written) < 1:
+        raise UsageError("replies are at least one token long")
+
+    shape, rates = _physics(args, model)
+    plans = (
+        Plan(_condition("one_look", args.direct), (args.direct_written,)),
+        Plan(_condition("coarse_to_fine", args.budget or str(model.family.budget)), tuple(args.written)),
+    )
+    say = logging.getLogger(__name__).info
+    result = bench(model, plans, args.megapixels, args.rounds, args.concurrency, shape, rates, say)
+    if args.save:
+        args.save.write_text(json.dumps(result.to_json() | {"model": args.model}, indent=2) + "\n")
+    yield told(result)
+
+
+def _condition(flow: str, budget: str) -> Condition:
+    chosen = conditions(flow, budget)
+    if len(chosen) != 1:
+        raise UsageError("ergo bench compares one direct look with one pair of looks: give one budget each")
+    return chosen[0]
+
+
+def _physics(args: argparse.Namespace, model: Model) -> tuple[ModelShape | None, Rates | None]:
+    """Model and machine, as far as they are known: from the model in this process, or as stated."""
+    weights = getattr(model.backend, "model", None)
+    local = hasattr(weights, "config")
+    if args.config:
+        shape: ModelShape | None = ModelShape.of(_read(args.config))
+    else:
+        shape = (
+            ModelShape.of(weights.config.to_dict(), weights.dtype.itemsize) if local and weights is not None else None
+        )
+    if args.rates:
+        return shape, Rates(args.rates[0] * 1e12, args.rates[1] * 1e12)
+    if local and weights is not None:
+        return shape, measured_rates(str(weights.device), str(weights.dtype).removeprefix("torch."))
+    return shape, None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not the config.json of a model ({error})") from error
+
+
+def told(result: Bench) -> str:
+    """The figures as text. Ratios say of what."""
+    first, second = result.first, result.second
+    ratio, low, high = result.latency_ratio
+    lines = [f"pictures of {result.megapixels:g} megapixels (JPEG), one after the other, A B A B"]
+    for measured in (first, second):
+        lines += _lines(measured, result.concurrency)
+    if result.rates:
+        lines.append(
+            f"machine: {result.rates.flops / 1e12:.3g} TFLOP/s of matrix work, {result.rates.bandwidth / 1e9:.3g} GB/s"
+        )
+    else:
+        lines.append("floor: not known, for the model runs elsewhere; state --config and --rates")
+    lines.append(f"latency, {second.condition} over {first.condition}: x {ratio:.3f} [{low:.3f}, {high:.3f}]")
+    lines.append(
+        f"throughput at {result.concurrency} at once, {second.condition} over {first.condition}: x {result.throughput_ratio:.3f}"
+    )
+    return "\n".join(lines)
+
+
+def _lines(measured: Measured, concurrency: int) -> list[str]:
+    asked = " + ".join(str(number) for number in measured.written_asked)
+    got = " + ".join(f"{number:.1f}" for number in measured.written_got)
+    cached = "" if measured.cached_tokens is None else f", {measured.cached_tokens:,.0f} of the prompt cached"
+    parts = ", ".join(
+        f"{name} {'?' if seconds is None else f'{seconds:.3f}'}"
+        for name, seconds in measured.latency.items()
+        if name != "total"
+    )
+    lines = [
+        f"\n{measured.condition}: {measured.vision_tokens:,.0f} vision tokens{cached}; written {got} (asked {asked})",
+        f"  latency     {measured.latency['total']:.3f} s mean, {measured.median:.3f} s median of {len(measured.rounds)}: {parts}",
+        *_floor("latency", measured.latency_floor),
+        f"  throughput  {' and '.join(f'{rate:.2f}' for rate in measured.throughput)} samples/s, {concurrency} at once",
+        *_floor("throughput", measured.throughput_floor),
+    ]
+    if measured.failed:
+        lines.append(f"  failed      {measured.failed} of {measured.failed + len(measured.rounds)}, in no figure")
+    return lines
+
+
+def _floor(what: str, floor: Floor | None) -> list[str]:
+    if floor is None:
+        return []
+    text = f"vision {floor.vision:.4f}, prefill {floor.prefill:.4f}, decode {floor.decode:.4f}"
+    return [f"  floor       {floor.total:.4f} s per sample of {what}: {text}"]

@@ -1,0 +1,1 @@
+"""The verbs of `ergo`; the only place that prints."""

@@ -1,0 +1,45 @@
+"""ERGO inside lmms-eval: what its registry loads, and how its prompts become our questions.
+
+Registered as an entry point of group `lmms_eval.models`. This file imports nothing of lmms-eval until
+its registry asks; the model itself is in lmms_model.py.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ergo.core.flows import Question
+
+_OPTION = re.compile(r"\s*[\(\[]?([A-Z])[\)\]\.:]\s*(\S.*?)\s*")
+
+
+def manifest() -> Any:
+    """The entry point: one model, called `ergo`."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    return ModelManifest(model_id="ergo", simple_class_path="ergo.evals.lmms_model.Ergo")
+
+
+def question_of(prompt: str) -> Question:
+    """A task's prompt, taken apart: the question is what stands before lines lettered A, B, ...
+
+    The first look must not see the options, and what follows them ("answer with the letter") is said
+    by the dialect in its own way. A prompt without lettered lines is a question as a whole.
+
+    >>> question_of("What colour?\\nA. red\\nB. blue\\nAnswer directly.")
+    Question(text='What colour?', choices=('red', 'blue'))
+    """
+    lines = prompt.strip().splitlines()
+    options = [_OPTION.fullmatch(line) for line in lines]
+    for start, first in enumerate(options):
+        if first is None or first[1] != "A" or start == 0:
+            continue
+        choices = []
+        for place, option in enumerate(options[start:]):
+            if option is None or option[1] != chr(65 + place):
+                break
+            choices.append(option[2])
+        if len(choices) > 1:
+            return Question("\n".join(lines[:start]).strip(), tuple(choices))
+    return Question(prompt.strip())

@@ -1,0 +1,1 @@
+"""Read this to understand the paper: geometry, messages, view, reading, flows, runner, errors."""

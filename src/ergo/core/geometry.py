@@ -1,0 +1,152 @@
+"""Sizes, boxes and token budgets: arithmetic without pixels.
+
+One frame: a Box is always in SOURCE pixels of the upright picture, half-open. Frames of views and
+models exist only inside `image.View` and `dialect`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height in pixels, both at least 1."""
+
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"a size needs both sides >= 1, not {self.width}x{self.height}")
+
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Half-open rectangle [left, right) x [top, bottom) in SOURCE pixels, never empty."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def __post_init__(self) -> None:
+        if self.right <= self.left or self.bottom <= self.top:
+            raise ValueError(f"a box needs left < right and top < bottom, not {self}")
+
+    @classmethod
+    def whole(cls, size: Size) -> Box:
+        return cls(0, 0, size.width, size.height)
+
+    @property
+    def size(self) -> Size:
+        return Size(self.right - self.left, self.bottom - self.top)
+
+    @property
+    def area(self) -> int:
+        return (self.right - self.left) * (self.bottom - self.top)
+
+    @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom), the order Pillow's `crop` takes."""
+        return self.left, self.top, self.right, self.bottom
+
+    def intersection(self, other: Box) -> int:
+        """Shared area in pixels."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(width, 0) * max(height, 0)
+
+    def coverage_of(self, target: Box) -> float:
+        """Share of `target` that lies inside this box, 0..1."""
+        return self.intersection(target) / target.area
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union, 0..1."""
+        shared = self.intersection(other)
+        return shared / (self.area + other.area - shared)
+
+    def union(self, other: Box) -> Box:
+        """The smallest box that holds both."""
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+    def clamped(self, size: Size) -> Box | None:
+        """The part inside a picture of `size`; None if there is none."""
+        left, top = max(self.left, 0), max(self.top, 0)
+        right, bottom = min(self.right, size.width), min(self.bottom, size.height)
+        return Box(left, top, right, bottom) if left < right and top < bottom else None
+
+    def __str__(self) -> str:
+        return f"[{self.left}, {self.top}, {self.right}, {self.bottom}]"
+
+
+FULL = 16384
+"""Vision tokens of a direct look at full size: Qwen2.5-VL's own limit, and the paper's baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBudget:
+    """How many vision tokens one view may cost.
+
+    max_tokens: never exceeded by `fit`, for any size (the reference rounds where Qwen's processor
+        floors and overshoots 1,280 for 47 % of sizes).
+    min_tokens: tiny pictures are enlarged to about this many (Qwen2.5-VL: 4 = 3,136 pixels).
+    patch: side in pixels of what one token sees: 28 for Qwen2.5-VL, 32 for Qwen3-VL.
+    """
+
+    max_tokens: int
+    min_tokens: int = 4
+    patch: int = 28
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_tokens <= self.max_tokens:
+            raise ValueError(
+                f"a token budget needs 1 <= min_tokens <= max_tokens, not {self.min_tokens} and {self.max_tokens}"
+            )
+        if self.patch < 1:
+            raise ValueError(f"a patch has a side of at least 1 pixel, not {self.patch}")
+
+    def fit(self, size: Size) -> Size:
+        """The size at which a picture of `size` is shown: multiples of `patch`, within the budget.
+
+        Equal to `smart_resize` of transformers' Qwen2-VL processor wherever that stays within its
+        own limits; slivers, where it overshoots or raises (aspect ratio above 200), are cut to fit.
+
+        >>> TokenBudget(1280).fit(Size(3840, 2160))
+        Size(width=1316, height=728)
+        >>> TokenBudget(640).fit(Size(1, 100_000)).area <= 640 * 28 * 28
+        True
+        """
+        patch = self.patch
+        columns, rows = round(size.width / patch), round(size.height / patch)
+        if columns * rows > self.max_tokens:
+            shrink = math.sqrt(size.area / (self.max_tokens * patch * patch))
+            columns = max(1, math.floor(size.width / shrink / patch))
+            rows = max(1, math.floor(size.height / shrink / patch))
+        elif columns * rows < self.min_tokens:
+            grow = math.sqrt(self.min_tokens * patch * patch / size.area)
+            columns = math.ceil(size.width * grow / patch)
+            rows = math.ceil(size.height * grow / patch)
+        if columns * rows > self.max_tokens:  # rounded up to one row, or up past the cap: the long side yields
+            if columns >= rows:
+                columns = self.max_tokens // rows
+            else:
+                rows = self.max_tokens // columns
+        return Size(columns * patch, rows * patch)
+
+    def cost(self, size: Size) -> int:
+        """Vision tokens of a view shown at `size` (a result of `fit`)."""
+        return (size.width // self.patch) * (size.height // self.patch)

@@ -1,0 +1,112 @@
+"""View: what a model is shown of a picture, and the only converter between a model's frame and SOURCE pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from PIL import Image
+
+from ergo.core.errors import PictureError
+from ergo.core.geometry import Box, Size, TokenBudget
+
+
+class SourcePicture(Protocol):
+    """An upright RGB picture of which any part can be shown (`ergo.images.Picture`).
+
+    lazy: its pixels stay in a file until a part is asked for.
+    """
+
+    @property
+    def size(self) -> Size: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def lazy(self) -> bool: ...
+
+    def part(self, box: Box, size: Size) -> Image.Image:
+        """RGB pixels of `box` (SOURCE pixels), resized to `size`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A part of a picture as a model is shown it.
+
+    box: the part, SOURCE pixels. size: pixels shown, multiples of `patch`.
+
+    A view keeps its own pixels (at most its budget) once they were asked for, and its picture for as
+    long as it lives: whoever collects many views or Traces collects their pictures.
+    """
+
+    picture: SourcePicture
+    box: Box
+    size: Size
+    patch: int
+
+    @classmethod
+    def of(cls, picture: SourcePicture, budget: TokenBudget, box: Box | None = None) -> View:
+        """The view of `box` (default: everything) that fits the budget; what lies outside is cut off.
+
+        A picture that stays on disk is read here, inside the flow: should the file be broken, that is
+        a PictureError of this question, and not a surprise inside a backend.
+        """
+        whole = Box.whole(picture.size)
+        inside = (box or whole).clamped(picture.size)
+        if inside is None:
+            raise PictureError(f"{box} lies outside {picture.name}, {picture.size}", "outside")
+        view = cls(picture, inside, budget.fit(inside.size), budget.patch)
+        if picture.lazy:
+            view.pixels  # noqa: B018
+        return view
+
+    @property
+    def tokens(self) -> int:
+        return (self.size.width // self.patch) * (self.size.height // self.patch)
+
+    @cached_property
+    def pixels(self) -> Image.Image:
+        """RGB, of `size`."""
+        return self.picture.part(self.box, self.size)
+
+    @cached_property
+    def encoded(self) -> dict[str, bytes]:
+        """These pixels as files, by format: filled by `ergo.images.encode`."""
+        return {}
+
+    def to_source(self, x1: float, y1: float, x2: float, y2: float) -> Box | None:
+        """A box in this view's pixels -> SOURCE pixels, cut to the view; None if nothing is left.
+
+        Any four numbers will do: reversed corners or NaN leave nothing, 1e300 is the view's edge. A
+        box too thin for the source's grid becomes the one pixel its middle lies in.
+        """
+        across = _to_grid(x1, x2, self.size.width, self.box.left, self.box.right)
+        down = _to_grid(y1, y2, self.size.height, self.box.top, self.box.bottom)
+        return Box(across[0], down[0], across[1], down[1]) if across and down else None
+
+    def from_source(self, box: Box) -> tuple[float, float, float, float]:
+        """SOURCE pixels -> this view's pixels; inverse of `to_source` up to half a source pixel."""
+        scale_x = self.size.width / self.box.size.width
+        scale_y = self.size.height / self.box.size.height
+        return (
+            (box.left - self.box.left) * scale_x,
+            (box.top - self.box.top) * scale_y,
+            (box.right - self.box.left) * scale_x,
+            (box.bottom - self.box.top) * scale_y,
+        )
+
+
+def _to_grid(low: float, high: float, shown: int, start: int, end: int) -> tuple[int, int] | None:
+    """One axis of `View.to_source`: low..high of `shown` pixels -> whole pixels of start..end."""
+    low, high = max(low, 0.0), min(high, float(shown))
+    if not low < high:  # NaN included
+        return None
+    scale = (end - start) / shown
+    first, last = start + round(low * scale), start + round(high * scale)
+    if first == last:
+        first = min(start + int((low + high) / 2 * scale), end - 1)
+        last = first + 1
+    return first, last

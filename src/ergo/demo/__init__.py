@@ -1,1 +1,0 @@
-"""Three questions about three bundled pictures, for `make demo`."""

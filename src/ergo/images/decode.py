@@ -1,0 +1,162 @@
+"""From a path, bytes or a data URI to an upright Picture: the one boundary to Pillow's decoders."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import logging
+import re
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TypeAlias
+from urllib.parse import unquote
+
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
+
+from ergo.core.errors import PictureError
+from ergo.core.geometry import Size
+from ergo.images.disk import PixelsOnDisk, streams_from_disk
+from ergo.images.picture import DecodedPixels, Picture
+
+log = logging.getLogger(__name__)
+
+MAX_PIXELS = 400_000_000
+"""Pixels of the largest picture that is decoded: a limit against decompression bombs (1.6 GB of RGB
+in Pillow). Judged by the header, before any pixel is decoded."""
+
+MAX_STORED = 50_000_000_000
+"""Pixels of the largest picture that stays on disk and is read part by part, which no size of it makes expensive to hold."""
+
+_TILE_WIDTH = 322  # the TIFF tag of files that are stored as tiles
+
+MAX_SIDE = 1_000_000
+"""Pixels of the longest side: a sliver longer than this costs more to show than its area suggests."""
+
+KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "ICO", "QOI")
+"""What is tried on a file, by content and never by name. Not everything Pillow reads: kinds without
+a signature take any text for a picture, and PostScript would run Ghostscript on a stranger's file."""
+
+PictureSource: TypeAlias = str | Path | bytes | Picture
+"""What `load_image` takes: a path, a data URI, the bytes of a file, or a picture already loaded."""
+
+
+def load_image(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture:
+    """A picture from a path, the bytes of a file, a base64 data URI, or itself.
+
+    The first frame, turned upright by its EXIF orientation; transparent parts lie on white; 16-bit and
+    float grey keeps its whole range. max_pixels: more than this is refused before it is decoded.
+
+    PictureError.kind is one of: missing, a_folder, not_a_file, unreadable, a_url, bad_data_uri, empty,
+    not_a_picture, too_large, truncated, broken, unsupported_mode.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, bytes):
+        return _load(io.BytesIO(source), "picture", max_pixels)
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return _load(io.BytesIO(_data_of_uri(source)), "data URI", max_pixels)
+    if isinstance(source, str) and _URL.match(source):
+        raise PictureError(f"{source[:200]}: only files and data URIs are read; download it first", "a_url")
+    path = Path(source)
+    with _opened(path) as file:
+        return _load(file, str(path), max_pixels, path)
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_DATA_URI = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
+
+
+def _data_of_uri(uri: str) -> bytes:
+    head = _DATA_URI.match(uri[:1000])
+    if head is None:
+        raise PictureError("a data URI must begin with data:image/...;base64,", "bad_data_uri")
+    body = uri[head.end() :]
+    try:
+        return base64.b64decode("".join((unquote(body) if "%" in body else body).split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise PictureError(f"the data URI is not base64: {error}", "bad_data_uri") from None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The file, if it is one: a pipe or a device might never end."""
+    try:
+        if path.is_dir():
+            raise PictureError(f"{path} is a folder, not a picture", "a_folder")
+        if path.exists() and not path.is_file():
+            raise PictureError(f"{path} is not a regular file", "not_a_file")
+        return path.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise PictureError(f"there is no file {path}", "missing") from None
+    except (OSError, ValueError) as error:  # no permission, a name too long or with a zero byte
+        raise PictureError(f"{str(path)[:200]!r} cannot be opened: {error}", "unreadable") from None
+
+
+def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None) -> Picture:
+    """The one boundary to Pillow's decoders: whatever they raise on a broken file ends here, named."""
+    try:
+        image = _header(file, name)
+        size = Size(*image.size)
+        on_disk = bool(path and streams_from_disk(image, file, _orientation(image)))
+        limit = max(max_pixels, MAX_STORED) if on_disk else max_pixels
+        if size.area > limit or max(size.width, size.height) > MAX_SIDE:
+            raise PictureError(
+                f"{name} is {size} pixels, more than the limit of {limit:,} (or a side of {MAX_SIDE:,})",
+                "too_large",
+            )
+        if path and on_disk:
+            return Picture(PixelsOnDisk(path, size, _TILE_WIDTH in getattr(image, "tag_v2", ())), name)
+        _decode(image)
+        return Picture(DecodedPixels.of(image, name, _orientation(image)), name)
+    except PictureError:
+        raise
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise PictureError(f"{name} is too large to be decoded: {error}", "too_large") from error
+    except Exception as error:  # decoders raise a dozen types, and more with each format
+        cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        raise PictureError(
+            f"{name} is cut off: {error}" if cut else f"{name} is broken: {error}", "truncated" if cut else "broken"
+        ) from error
+
+
+def _header(file: IO[bytes], name: str) -> ImageFile.ImageFile:
+    """The image, not yet decoded.
+
+    Pillow's own `open` would warn and raise by a limit that is one number for the whole process, and
+    neither that number nor the warning filters can be changed for one thread. So the formats are
+    tried here as `open` tries them, and our limit is the only one.
+    """
+    start = file.read(16)
+    if not start:
+        raise PictureError(f"{name} is empty", "empty")
+    Image.init()
+    recognised = ""
+    for kind in KINDS:
+        factory, accepts = Image.OPEN.get(kind, (None, None))  # AVIF and others are missing in some builds
+        if factory is None or (accepts and accepts(start) is not True):
+            continue
+        recognised = recognised or kind
+        file.seek(0)
+        with suppress(SyntaxError, IndexError, TypeError, struct.error):
+            return factory(file, "")
+    if recognised:
+        raise PictureError(f"{name} begins like a {recognised} file and does not go on like one", "broken")
+    raise PictureError(f"{name} is not a picture of a kind read here: {', '.join(KINDS)}", "not_a_picture")
+
+
+def _decode(image: ImageFile.ImageFile) -> None:
+    """`load`, but for TIFF with its pixels allocated before: there Pillow would ask its own limit again."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        image.im = Image.new(image.mode, getattr(image, "_tile_size", image.size)).im
+    image.load()
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 where there is none or where it makes no sense."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # a picture with broken EXIF is still a picture
+        log.info("EXIF of a picture is broken: %r", error)
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

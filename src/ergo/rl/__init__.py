@@ -1,0 +1,1 @@
+"""Reinforcement learning (paper section 3): rewards, evidence, advantages, the GRPO step, its trainer."""

@@ -1,0 +1,78 @@
+"""Where training questions come from: the world, or any Sample JSONL. Addressed by number, so that a resume is exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ergo.core.errors import UsageError
+from ergo.samples.sample import Sample, read_samples
+from ergo.world.questions import CATEGORIES, ask, to_sample
+from ergo.world.scene import SPLITS, Split, compose, draw
+
+
+class Source(Protocol):
+    """Questions by number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Sample: ...
+
+
+class World:
+    """Scenes of one split, drawn when asked for; categories in turn, as in the splits that are measured.
+
+    first: seed of the first scene. Each number owns ATTEMPTS seeds, of which the first that has a
+    question of its category is taken.
+    """
+
+    ATTEMPTS = 64
+
+    def __init__(self, split: Split, count: int, first: int) -> None:
+        self.split = split
+        self.count = count
+        self.first = first
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Sample:
+        category = CATEGORIES[number % len(CATEGORIES)]
+        for attempt in range(self.ATTEMPTS):
+            seed = self.first + number * self.ATTEMPTS + attempt
+            scene = compose(seed, self.split)
+            rng = np.random.default_rng([11, SPLITS.index(self.split), seed])
+            asked = ask(scene, rng, category, scene.landmarks[0])
+            if asked is not None:
+                return to_sample(scene, asked, draw(scene))
+        raise UsageError(f"no {category} question in {self.ATTEMPTS} scenes of the {self.split} split")
+
+
+class Lines:
+    """A Sample JSONL; pictures stay on disk until they are looked at."""
+
+    def __init__(self, path: Path) -> None:
+        self._samples = list(read_samples(path))
+        if not self._samples:
+            raise UsageError(f"{path} holds no samples")
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, number: int) -> Sample:
+        return self._samples[number]
+
+
+def source_of(name: str, count: int, first: int = 1_000_000) -> Source:
+    """`world`, `world:validation` (`count` of them, from seed `first`), or a .jsonl file (all of it)."""
+    if name.split(":")[0] == "world":
+        split = name.partition(":")[2] or "train"
+        if split not in SPLITS:
+            raise UsageError(f"the world has the splits {', '.join(SPLITS)}, not {split!r}")
+        return World(split, count, first)
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError(f"{name} is not a file: data is `world`, `world:validation` or a Sample JSONL (docs/data.md)")
+    return Lines(path)

@@ -1,0 +1,1 @@
+"""One question with its truth, and its readers."""

@@ -1,0 +1,95 @@
+"""Sample: one question about one picture, for benchmarks, training and the world; and its JSONL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ergo.core.errors import DataError
+from ergo.core.geometry import Box
+from ergo.images.decode import PictureSource
+from ergo.images.picture import Picture
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question with its truth.
+
+    image: anything `load_image` takes; in JSONL a path, relative to the file, or a data URI.
+    choices: option texts in the order shown; empty for free answers.
+    answer: the right text; with choices, one of them.
+    region: the smallest true region, SOURCE pixels; None where unknown.
+    info: whatever else the source says of it (target size, ambiguity, ...), kept as is.
+    """
+
+    id: str
+    image: PictureSource
+    question: str
+    answer: str
+    choices: tuple[str, ...] = ()
+    region: Box | None = None
+    category: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def sample_to_json(sample: Sample) -> str:
+    """One JSONL line; the picture must be a path or data URI by now."""
+    if isinstance(sample.image, (Picture, bytes)):
+        raise DataError(f"sample {sample.id} holds pixels: save its picture to a file first")
+    row: dict[str, Any] = {
+        "id": sample.id,
+        "image": str(sample.image),
+        "question": sample.question,
+        "choices": list(sample.choices),
+        "answer": sample.answer,
+        "region": list(sample.region.corners) if sample.region else None,
+        "category": sample.category,
+        "info": sample.info,
+    }
+    return json.dumps(row, ensure_ascii=False, sort_keys=True)
+
+
+def sample_from_json(line: str | bytes, folder: Path, where: str) -> Sample:
+    """Inverse of `sample_to_json`. line: as text or UTF-8. folder: what a relative picture path starts from."""
+    try:
+        row = json.loads(line)
+        image = row["image"]
+        if not image.startswith("data:"):
+            image = folder / image
+        if not isinstance(row.get("choices") or [], list):
+            raise TypeError(f"choices are a list, not {row['choices']!r}")
+        return Sample(
+            id=str(row["id"]),
+            image=image,
+            question=row["question"],
+            answer=str(row["answer"]),
+            choices=tuple(str(choice) for choice in row.get("choices") or ()),
+            region=Box(*row["region"]) if row.get("region") else None,
+            category=row.get("category") or "",
+            info=row.get("info") or {},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{where}: not a sample ({error!r}); see docs/benchmarks.md") from error
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Stream a JSONL file of samples; pictures stay on disk."""
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; a data set is a JSONL of samples")
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield sample_from_json(line, path.parent, f"{path}:{number}")
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> int:
+    """Write a JSONL file; returns the number of rows."""
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for sample in samples:
+            out.write(sample_to_json(sample) + "\n")
+            count += 1
+    return count

@@ -1,0 +1,1 @@
+"""The small model that ships: its lessons, its cold start, its shape."""

@@ -1,0 +1,1 @@
+"""Traces on disk: the one dictionary of a Trace, the run folder, resume, provenance."""

@@ -1,0 +1,1 @@
+"""What was looked at, as a picture and as a page."""

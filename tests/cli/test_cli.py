@@ -1,0 +1,182 @@
+"""The command line: what a person sees."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import ergo
+from ergo.backends.scripted import ScriptedBackend
+from ergo.cli.main import main
+from ergo.core.errors import UsageError
+from ergo.families import QWEN2_5_VL
+
+SCRIPTED = "scripted:<think>left</think><zoom>[0, 0, 200, 200]</zoom><answer>B</answer>"
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "large.png"
+    Image.new("RGB", (3000, 2000), "green").save(path)
+    return str(path)
+
+
+def test_ask_tells_answer_region_and_cost(picture: str, capsys: Captured) -> None:
+    assert main(["ask", picture, "Which?", "--options", "red", "blue", "--model", SCRIPTED]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert re.fullmatch(
+        r"answer    B\n"
+        r"region    \[0, 0, 714, 714\], 8\.5% of 3000x2000 pixels\n"
+        r"thought   left\n"
+        r"looked    (\d+) \+ (\d+) = (\d+) vision tokens, [\d.]+% of a direct look \(7597\)\n"
+        r"took      \d+\.\d\d s, \d+ tokens written\n",
+        told.out,
+    )
+    coarse, close, both = map(int, re.findall(r"\d+", told.out.split("looked")[1])[:3])
+    assert coarse + close == both
+    assert max(coarse, close) <= 640
+
+
+@pytest.mark.parametrize(
+    ("script", "lines"),
+    [
+        ("no idea", ["answer    no idea  (no_tag)", "region    none that could be read (none_given): looked at the whole picture again"]),
+        ("<zoom>[0, 0, 20.5, 20]</zoom><answer>", ["answer    (none)  (empty)", "(repaired_float)"]),
+        ("<zoom>[9, 9, 1, 1]</zoom><answer>B", ["answer    B  (repaired_tag)", "(repaired_order)"]),
+    ],
+)  # fmt: skip
+def test_what_had_to_be_mended_is_told(script: str, lines: list[str], picture: str, capsys: Captured) -> None:
+    assert main(["ask", picture, "Which?", "--model", f"scripted:{script}"]) == 0
+    told = capsys.readouterr().out
+    assert all(line in told for line in lines)
+
+
+def test_a_budget_and_a_flow_are_flags(picture: str, capsys: Captured) -> None:
+    for flags, looks in (
+        (["--budget", "40"], 2),
+        (["--budget", "40", "--flow", "one_look"], 1),
+        (["--budget", "40", "--flow", "crop_only", "--region", "0", "0", "900", "900"], 1),
+    ):
+        assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--json", *flags]) == 0
+        turns = json.loads(capsys.readouterr().out)["turns"]
+        assert len(turns) == looks
+        assert all(view["tokens"] <= 40 for turn in turns for view in turn["views"])
+
+
+def test_another_dialect_is_a_flag(picture: str, capsys: Captured) -> None:
+    assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--family", "qwen3_vl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["region"] == [0, 0, 600, 400]  # thousandths
+
+
+def test_ask_as_json(picture: str, capsys: Captured) -> None:
+    assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["answer"] == "B"
+    assert len(row["turns"]) == 2
+
+
+@pytest.mark.parametrize("name", ["look.png", "look.html", "LOOK.PNG"])
+def test_ask_saves_what_was_looked_at(picture: str, tmp_path: Path, name: str, capsys: Captured) -> None:
+    assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--save", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).stat().st_size > 1000
+    assert capsys.readouterr().out.endswith(f"saved     {tmp_path / name}\n")
+    assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--json", "--save", str(tmp_path / name)]) == 0
+    json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["look.gif", "look", "nowhere/look.png", "folder.png"])
+def test_a_place_that_cannot_be_saved_to_is_refused_before_asking(
+    name: str, picture: str, tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    asked = ["ask", picture, "Which?", "--model", "hf:/no/such/folder", "--save", str(tmp_path / name)]
+    assert main(asked) == 2
+    assert capsys.readouterr().err.startswith("ergo: --save")
+
+
+def test_a_model_that_does_not_answer_is_a_failed_question(
+    picture: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is there when the model is opened, and then does not speak."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "helpers"))
+    from faulty import FaultyServer, status
+
+    with FaultyServer(*[status(404)] * 4) as server:
+        saved = str(tmp_path / "look.png")
+        assert main(["ask", picture, "Which?", "--model", f"openai:{server.url}", "--save", saved]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("failed    ")
+    assert Path(saved).is_file()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_reply_that_the_terminal_cannot_show_is_spelled_out(
+    picture: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["ask", picture, "Which?", "--model", "scripted:<answer>\ud800 é \x1b[31m</answer>"]) == 0
+    out.seek(0)
+    told = out.read()
+    assert told.startswith("answer    \\ud800 " + ("é" if encoding == "utf-8" else "\\xe9") + " \\x1b[31m\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["missing.jpg", "q", "--model", SCRIPTED], "missing.jpg"),
+        (["PICTURE", "", "--model", SCRIPTED], "question is empty"),
+        (["PICTURE", "q", "--model", "gpt"], "no model is named"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--budget", "0"], "--budget"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--save", "x.gif"], ".png or .html"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--flow", "three_looks"], "coarse_to_fine"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--flow", "crop_only"], "region"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--flow", "crop_only", "--region", "9", "9", "1", "1"], "--region"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--max-tokens", "0"], "at least 1 token"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--family", "llava"], "no dialect is called"),
+        (["PICTURE", "q", "--model", "hf:/no/such/folder"], "there is no folder /no/such/folder"),
+        (["/etc/hostname", "q", "--model", SCRIPTED], "not a picture"),
+        (["data:image/png;base64,xx", "q", "--model", SCRIPTED], "base64"),
+        (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9/v1"], "127.0.0.1:9"),
+    ],
+)
+def test_a_mistake_gets_one_line(arguments: list[str], says: str, picture: str, capsys: Captured) -> None:
+    assert main(["ask", *(picture if word == "PICTURE" else word for word in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["", "ask", "eval", "report", "bench", "world", "train"])
+def test_every_verb_explains_itself(verb: str, capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*([verb] if verb else []), "--help"])
+    assert stopped.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+def test_the_python_api_is_as_short(picture: str) -> None:
+    opened = ergo.Model(ScriptedBackend(["<zoom>[0, 0, 50, 50]</zoom>", "blue"]), QWEN2_5_VL, 28, "fake")
+    trace = ergo.ask(picture, "Which?", model=opened)
+    assert trace.answer is not None
+    assert trace.answer.text == "blue"
+
+
+def test_world_writes_a_data_set_that_eval_reads(tmp_path: Path, capsys: Captured) -> None:
+    assert main(["world", str(tmp_path), "--limit", "2", "--megapixels", "0.3", "0.4"]) == 0
+    run = ["eval", str(tmp_path / "samples.jsonl"), "--model", SCRIPTED, "--out", str(tmp_path / "run")]
+    assert main(run) == 0
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["samples"] == 2
+
+
+def test_unknown_models_are_named() -> None:
+    with pytest.raises(UsageError, match="hf:NAME"):
+        ergo.open_backend("what")

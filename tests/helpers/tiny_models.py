@@ -1,0 +1,126 @@
+"""Small random Qwen2.5-VL and Qwen3-VL models: right in every shape, without a thought. Nothing is fetched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+
+from ergo.backends.transformers.backend import FAMILIES, TransformersBackend
+from ergo.backends.transformers.processor import Normalisation, Processor
+
+torch.set_num_threads(1)  # at this size more threads only wait for each other
+
+FAMILY_NAMES = ("qwen2_5_vl", "qwen3_vl")
+CONTROL = [
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
+]  # fmt: skip
+TOKEN = {word: number for number, word in enumerate(CONTROL)}
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    "{% if part.type == 'text' %}{{ part.text }}{% else %}<|vision_start|><|image_pad|><|vision_end|>{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
+PATCH_SIZE = {"qwen2_5_vl": 14, "qwen3_vl": 16}
+
+
+def make_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
+    """One token per byte, after the control tokens."""
+    words = [*CONTROL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE(vocab={word: number for number, word in enumerate(words)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(CONTROL)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=template
+    )
+
+
+TOKENIZER = make_tokenizer()
+
+
+def make_model(family: str, seed: int = 0) -> Any:
+    """About 0.2 million weights, large enough ones that the picture decides what is said."""
+    torch.manual_seed(seed)
+    text = {
+        "vocab_size": len(TOKENIZER),
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.2,
+        "max_position_embeddings": 4096,
+        "bos_token_id": None,
+        "eos_token_id": TOKEN["<|im_end|>"],
+        "pad_token_id": TOKEN["<|endoftext|>"],
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "patch_size": PATCH_SIZE[family],
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": 48,
+        "initializer_range": 0.2,
+    }
+    tokens = {
+        "image_token_id": TOKEN["<|image_pad|>"],
+        "video_token_id": TOKEN["<|video_pad|>"],
+        "vision_start_token_id": TOKEN["<|vision_start|>"],
+        "vision_end_token_id": TOKEN["<|vision_end|>"],
+        "tie_word_embeddings": False,
+    }
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
+    model: Any
+    if family == "qwen2_5_vl":
+        vision |= {"window_size": 112, "fullatt_block_indexes": [1]}
+        config = Qwen2_5_VLConfig(text_config=text | {"rope_parameters": rope}, vision_config=vision, **tokens)
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    else:
+        vision |= {"num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
+        text |= {"rope_parameters": rope | {"mrope_interleaved": True}, "head_dim": 12}
+        model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **tokens))
+    model.generation_config = GenerationConfig(eos_token_id=TOKEN["<|im_end|>"], pad_token_id=TOKEN["<|endoftext|>"])
+    return model.float().eval()
+
+
+def make_processor(family: str, tokenizer: Any = TOKENIZER) -> Processor:
+    return Processor(tokenizer, PATCH_SIZE[family], 2, 2, Normalisation(MEAN, STD))
+
+
+def make_backend(family: str, **settings: Any) -> TransformersBackend:
+    return TransformersBackend(make_model(family), make_processor(family), FAMILIES[family], **settings)
+
+
+def save(folder: Path, family: str) -> Path:
+    """A checkpoint as the Hub would hold it."""
+    make_model(family).save_pretrained(folder)
+    TOKENIZER.save_pretrained(folder)
+    settings = {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "patch_size": PATCH_SIZE[family],
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+        "image_mean": MEAN,
+        "image_std": STD,
+        "size": {"shortest_edge": 3136, "longest_edge": 12845056},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder

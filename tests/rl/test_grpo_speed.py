@@ -1,0 +1,135 @@
+"""What two looks and a verifier cost beside TRL's plain single-turn trainer: same model, same lengths, runs in turns.
+
+`pytest -m slow -s tests/train/test_grpo_speed.py` prints the table of docs/results.md.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from PIL import Image
+from transformers import AutoModelForImageTextToText
+from trl import GRPOConfig, GRPOTrainer
+
+from ergo.backends import TINY, open_backend
+from ergo.backends.transformers.backend import load_processor
+from ergo.backends.transformers.processor import Prepared
+from ergo.core.geometry import TokenBudget
+from ergo.core.view import View
+from ergo.images.picture import Picture
+from ergo.recipes import read_recipe
+from ergo.rl.evidence import Verifier
+from ergo.rl.recipe import grpo_recipe
+from ergo.rl.source import source_of
+from ergo.rl.trainer import Looks, LooksTrainer
+from ergo.world.questions import generate
+
+RECIPE = Path(__file__).resolve().parents[2] / "src" / "ergo" / "recipes" / "tiny-grpo.toml"
+ROLLOUTS, STEPS, ROUNDS = 64, 3, 2
+VISION, WRITTEN = 145, 26  # mean tokens of a two-look rollout of ergo-tiny under this recipe
+
+
+class Plain(Looks):
+    """What stock TRL asks of a processor, with the world's pictures already at the size that is shown."""
+
+    def __init__(self) -> None:
+        self.looks = load_processor(TINY)
+        super().__init__(self.looks, TINY)
+
+    def _prepared(self, text: str, images: list[Image.Image]) -> Prepared:
+        views = tuple(View.of(Picture(image), TokenBudget(10**6, patch=self.looks.patch)) for image in images)
+        return Prepared(tuple(self.looks._tokenize(text, views)), views)
+
+    def _fed(self, prepared: list[Prepared]) -> dict[str, Any]:
+        values, grids = self.looks.pixels([view for one in prepared for view in one.views])
+        return {"pixel_values": values, "image_grid_thw": grids}
+
+    def apply_chat_template(self, conversation: Any, tokenize: bool = False, **_: Any) -> Any:
+        if not tokenize:
+            return self._rendered(conversation)
+        images = [[part["image"] for part in turn[0]["content"] if part["type"] == "image"] for turn in conversation]
+        prepared = [
+            self._prepared(self._rendered(turn), image) for turn, image in zip(conversation, images, strict=True)
+        ]
+        ids = [list(one.ids) for one in prepared]
+        kinds = [[int(token == self.looks.image_id) for token in row] for row in ids]
+        return {"input_ids": ids, "mm_token_type_ids": kinds, **self._fed(prepared)}
+
+    def _rendered(self, conversation: list[dict[str, Any]]) -> str:
+        return str(self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+
+    def __call__(self, images: Any, text: list[str], **_: Any) -> dict[str, Any]:
+        prepared = [self._prepared(one, image) for one, image in zip(text, images, strict=True)]
+        return {**self.looks.batch(prepared), **self._fed(prepared)}
+
+
+def length(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    return [float(sum(ids) % 7) for ids in completion_ids]
+
+
+def plain(folder: Path) -> GRPOTrainer:
+    rows = []
+    for sample in islice(generate("train", 8 * STEPS), 8 * STEPS):
+        assert isinstance(sample.image, Picture)
+        view = View.of(sample.image, TokenBudget(VISION, patch=28))
+        rows.append({"prompt": [{"role": "user", "content": sample.question}], "image": view.pixels})
+    model = AutoModelForImageTextToText.from_pretrained(
+        TINY, dtype=torch.float32
+    )  # as ours; it is shipped in half precision
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("visual" not in name)
+    arguments = GRPOConfig(
+        output_dir=str(folder), max_steps=STEPS, num_generations=8, per_device_train_batch_size=16,
+        gradient_accumulation_steps=4, gradient_checkpointing=False, max_completion_length=WRITTEN,
+        generation_kwargs={"min_new_tokens": WRITTEN}, report_to="none", save_strategy="no", use_cpu=True, bf16=False,
+        logging_steps=1,
+    )  # fmt: skip
+    return GRPOTrainer(
+        model=model,
+        reward_funcs=length,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=Plain(),
+    )
+
+
+def ours(folder: Path) -> GRPOTrainer:
+    changes = [
+        "start='ergo-tiny'",
+        f"trl.max_steps={STEPS}",
+        "trl.report_to='none'",
+        "trl.save_strategy='no'",
+        "show_every=0",
+    ]
+    recipe = grpo_recipe(read_recipe(RECIPE, [*changes, "samples=100"]))
+    return LooksTrainer(
+        recipe, TINY, source_of("world", 100), Verifier(open_backend("ergo-tiny"), recipe.budget), folder
+    )
+
+
+@pytest.mark.slow
+def test_two_looks_and_a_verifier_beside_plain_grpo(tmp_path: Path) -> None:
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(ROUNDS):
+        for make in (ours, plain):
+            trainer = make(tmp_path / make.__name__)
+            trainer.train()
+            for row in trainer.state.log_history:
+                if "step_time" in row:
+                    found[make.__name__].append(row["step_time"])
+                    for name in ("seconds/rollout", "seconds/verifier", "tokens/vision", "tokens/generated"):
+                        found[name] += [row[name]] if name in row else []
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    rest = middle["ours"] - middle["seconds/rollout"] - middle["seconds/verifier"]
+    print({name: round(value, 2) for name, value in middle.items()} | {"update": round(rest, 2)})
+    print(
+        f"samples a second: ours {ROLLOUTS / middle['ours']:.2f}, plain {ROLLOUTS / middle['plain']:.2f}, ratio {middle['plain'] / middle['ours']:.2f}"
+    )
+    assert middle["ours"] < 3 * middle["plain"]
