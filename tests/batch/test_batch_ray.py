@@ -26,7 +26,7 @@ QUIET = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_UV_RUN_RUNTIME_EN
 
 
 def command(source: Path, out: Path, where: str, shard: int) -> list[str]:
-    return [sys.executable, "-m", "ergo.cli", "batch", str(source), str(out), "--model", MODEL, "--question", "Is it?",
+    return [sys.executable, "-m", "ergo", "batch", str(source), str(out), "--model", MODEL, "--question", "Is it?",
             "--budget", "64", "--shard", str(shard), "--concurrency", "4", "--where", where]  # fmt: skip
 
 

@@ -141,7 +141,7 @@ def test_budgets_take_turns_by_question(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_in_the_middle_the_next_ten_steps_are_the_same(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-m", "ergo.cli", "train", str(RECIPES / "tiny-grpo.toml")]
+    command = [sys.executable, "-m", "ergo", "train", str(RECIPES / "tiny-grpo.toml")]
     settings = ["--set", *SMALL, "trl.max_steps=14", "trl.save_steps=4"]
     subprocess.run([*command, "--out", str(whole), *settings], check=True)
     process = subprocess.Popen([*command, "--out", str(killed), *settings])
@@ -167,7 +167,7 @@ def test_two_processes_share_a_step(tmp_path: Path) -> None:
         "validate_every=2",
         "validation_samples=4",
     ]
-    command = ["-m", "ergo.cli", "train", str(RECIPES / "tiny-grpo.toml"), "--set", *settings]
+    command = ["-m", "ergo", "train", str(RECIPES / "tiny-grpo.toml"), "--set", *settings]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     subprocess.run([*torchrun, *command, "--out", str(tmp_path / "two")], check=True)
     subprocess.run(
