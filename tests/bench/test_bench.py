@@ -1,4 +1,4 @@
-"""Two looks against one: measured in turns, latency apart from throughput, beside what physics allows."""
+"""Two looks against one: measured alternately, latency apart from throughput, beside what physics allows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ import pytest
 from evaluating import model
 
 from ergo.backends.scripted import ScriptedBackend
-from ergo.bench.command import add_bench_arguments, run_bench, told
-from ergo.bench.floor import LookCost, ModelShape, Rates, latency_floor, prefill_flops, throughput_floor, vision_flops
+from ergo.bench.command import add_bench_arguments, as_text, run_bench
 from ergo.bench.measure import Plan, bench
+from ergo.bench.roofline import (
+    LookCost,
+    ModelShape,
+    Rates,
+    latency_roofline,
+    prefill_flops,
+    throughput_roofline,
+    vision_flops,
+)
 from ergo.core.errors import BackendError, UsageError
 from ergo.core.messages import Completion, Request, Seconds, Usage
 from ergo.evals.conditions import Condition
@@ -53,9 +61,9 @@ def test_both_flows_are_asked_in_turns_at_the_stated_lengths() -> None:
     opened = model(timed)
     result = bench(opened, PLANS, megapixels=0.2, rounds=3, concurrency=2)
     assert isinstance(opened.backend, ScriptedBackend)
-    asked = [request.sampling.max_tokens for request in opened.backend.requests]
-    assert asked[: 3 * 4] == [7, 5, 3] * 4  # A B A B: once to warm up, then three rounds
-    assert (result.first.written_got, result.second.written_got) == ((7.0,), (5.0, 3.0))
+    evaluated = [request.sampling.max_tokens for request in opened.backend.requests]
+    assert evaluated[: 3 * 4] == [7, 5, 3] * 4  # A B A B: once to warm up, then three rounds
+    assert (result.first.measured_output_tokens, result.second.measured_output_tokens) == ((7.0,), (5.0, 3.0))
     assert len(result.first.rounds) == len(result.second.rounds) == 3
     assert len(result.first.throughput) == 2
     assert result.second.latency["decode"] == 0.0
@@ -73,11 +81,11 @@ def test_every_round_has_a_picture_of_its_own() -> None:
 
 
 def test_nothing_is_called_just_a_speed_up() -> None:
-    text = told(bench(model(timed), PLANS, megapixels=0.2, rounds=2, concurrency=2))
+    text = as_text(bench(model(timed), PLANS, megapixels=0.2, rounds=2, concurrency=2))
     assert "speed" not in text
     assert "latency, coarse_to_fine@64 over one_look@256: x" in text
     assert "throughput at 2 at once, coarse_to_fine@64 over one_look@256: x" in text
-    assert "floor: not known" in text
+    assert "roofline: not known" in text
 
 
 def test_a_model_that_never_answers_cannot_be_measured() -> None:
@@ -86,30 +94,28 @@ def test_a_model_that_never_answers_cannot_be_measured() -> None:
 
 
 def test_a_failed_round_is_in_no_figure_and_is_told() -> None:
-    asked = 0
+    evaluated = 0
 
     def failing_third(request: Request) -> Completion | BackendError:
-        nonlocal asked
-        asked += request.sampling.max_tokens == 7
-        return BackendError("no", "timeout") if asked == 3 and request.sampling.max_tokens == 7 else timed(request)
+        nonlocal evaluated
+        evaluated += request.sampling.max_tokens == 7
+        return BackendError("no", "timeout") if evaluated == 3 and request.sampling.max_tokens == 7 else timed(request)
 
     result = bench(model(failing_third), PLANS, megapixels=0.2, rounds=3, concurrency=1)
     assert (result.first.failed, len(result.first.rounds), len(result.second.rounds)) == (1, 2, 3)
-    assert "failed      1 of 3" in told(result)
+    assert "failed      1 of 3" in as_text(result)
 
 
 def test_the_command_saves_all_figures(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     add_bench_arguments(parser)
     (tmp_path / "config.json").write_text(json.dumps(QWEN2_5_VL_7B))
-    flags = (
-        f"--budget 64 --direct 256 --rounds 1 --concurrency 1 --megapixels 0.2 --save {tmp_path}/b.json --written 5 3"
-    )
+    flags = f"--budget 64 --direct 256 --rounds 1 --concurrency 1 --megapixels 0.2 --save {tmp_path}/b.json --output-tokens 5 3"
     args = parser.parse_args([*flags.split(), "--config", f"{tmp_path}/config.json", "--rates", "790", "4.3"])
     args.model = "scripted"
     [text] = run_bench(args, model(timed))
     assert "790 TFLOP/s" in text
-    assert "floor" in text
+    assert "roofline" in text
     saved = json.loads((tmp_path / "b.json").read_text())
     assert saved["second"]["latency_floor"]["decode"] > 0
     assert {"latency_ratio", "throughput_ratio", "megapixels", "concurrency", "rates", "first", "second"} <= set(saved)
@@ -126,19 +132,19 @@ def test_the_floor_of_qwen2_5_vl_7b() -> None:
     assert vision_flops(shape, 16384) == pytest.approx(172.8e12, rel=0.01)
     assert vision_flops(shape, 1000) == pytest.approx(5.2e9 * 1000 + 3.28e5 * 1000**2, rel=0.02)
     assert prefill_flops(shape, 16500, 0) == pytest.approx(270.1e12, rel=0.01)
-    direct = latency_floor(shape, rates, [LookCost((16384,), 16500, 0, 100)])
+    direct = latency_roofline(shape, rates, [LookCost((16384,), 16500, 0, 100)])
     assert direct.vision + direct.prefill == pytest.approx(0.561, rel=0.01)
     assert direct.decode == pytest.approx(0.351, rel=0.01)
-    many = throughput_floor(shape, rates, [LookCost((16384,), 16500, 0, 100)], batch=256)
+    many = throughput_roofline(shape, rates, [LookCost((16384,), 16500, 0, 100)], batch=256)
     assert many.total == pytest.approx(0.588, rel=0.01)
 
 
 def test_two_looks_of_the_7b_are_mostly_decoding_at_batch_one() -> None:
     shape, rates = ModelShape.of(QWEN2_5_VL_7B), Rates(790e12, 4.3e12)
     looks = [LookCost((1280,), 1450, 0, 100), LookCost((1280,), 1400, 1550, 100)]
-    floor = latency_floor(shape, rates, looks)
-    assert floor.decode / floor.total > 0.88
-    assert floor.vision == pytest.approx(14.3e12 / 790e12, rel=0.02)
+    roofline = latency_roofline(shape, rates, looks)
+    assert roofline.decode / roofline.total > 0.88
+    assert roofline.vision == pytest.approx(14.3e12 / 790e12, rel=0.02)
 
 
 def test_a_qwen3_vl_has_a_floor_and_other_models_say_what_is_missing() -> None:

@@ -94,9 +94,9 @@ def rate(tmp_path: Path, encoded: bytes, count: int) -> float:
             yield Sample(str(number), encoded, "Which?", "a", ("a", "b"))
 
     with endpoint(DELAY) as model, RunFolder(tmp_path / f"run-{len(encoded)}", {"count": count}) as folder:
-        opened = open_backend(model)
+        model = open_backend(model)
         started = time.perf_counter()
-        done = list(evaluate(samples, [Condition("one_look", 640)], Protocol(), opened, folder, AT_ONCE))
+        done = list(evaluate(samples, [Condition("one_look", 640)], Protocol(), model, folder, AT_ONCE))
         seconds = time.perf_counter() - started
     assert len(done) == len(read_rows(folder.path / "traces.jsonl")) == count
     assert done[-1].right == count

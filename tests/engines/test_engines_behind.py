@@ -33,7 +33,7 @@ def served(engine: Engine) -> Iterator[str]:
     command = [
         sys.executable,
         "-m",
-        "ergo.cli",
+        "ergo",
         "serve",
         "--model",
         f"openai:{engine.url}",

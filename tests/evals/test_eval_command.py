@@ -56,9 +56,9 @@ def test_flows_with_budgets_of_their_own_make_one_run(mine: Path, tmp_path: Path
 def test_the_same_command_goes_on_and_another_is_refused(mine: Path, tmp_path: Path) -> None:
     out, opened = tmp_path / "run", model()
     list(run_eval(typed(mine, "--budget", "16", "--limit", 3, "--out", out), opened))
-    asked = len(opened.backend.requests)  # type: ignore[attr-defined]
+    evaluated = len(opened.backend.requests)  # type: ignore[attr-defined]
     again = list(run_eval(typed(mine, "--budget", "16", "--limit", 3, "--out", out, "--concurrency", 2), opened))
-    assert len(opened.backend.requests) == asked  # type: ignore[attr-defined]
+    assert len(opened.backend.requests) == evaluated  # type: ignore[attr-defined]
     assert "100.0%" in again[0]
     for flags in (("--limit", 4), ("--limit", 3, "--mask"), ("--limit", 3, "--options", "shuffled")):
         with pytest.raises(UsageError, match="holds another run"):

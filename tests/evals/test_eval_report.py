@@ -239,8 +239,8 @@ def test_the_page_is_one_file_without_anything_to_fetch_and_nothing_to_run(tmp_p
     def saying(request: Request) -> str:
         return f"{knowing(request)} {nasty}" if request.expect == "region" else f"<answer>{nasty}</answer>"
 
-    asked = [Sample(f"0{nasty}", b"broken", nasty, "red", category=nasty), *samples(3)]
-    report = reported(tmp_path, lambda: asked, model(saying), [TWO_LOOKS, ONE_LOOK])
+    evaluated = [Sample(f"0{nasty}", b"broken", nasty, "red", category=nasty), *samples(3)]
+    report = reported(tmp_path, lambda: evaluated, model(saying), [TWO_LOOKS, ONE_LOOK])
     text = page(report)
     assert "<script" not in text
     assert "<img src=http" not in text

@@ -128,18 +128,20 @@ def test_a_broken_picture_is_a_failed_question_and_not_the_end_of_the_run(tmp_pa
 
 
 def test_only_failures_are_asked_again(tmp_path: Path) -> None:
-    asked: list[int] = []
+    evaluated: list[int] = []
 
     def failing_at_first(request: Request) -> str | BackendError:
-        asked.append(number_of(request))
-        return BackendError("gone", "timeout") if number_of(request) == 2 and asked.count(2) == 1 else knowing(request)
+        evaluated.append(number_of(request))
+        return (
+            BackendError("gone", "timeout") if number_of(request) == 2 and evaluated.count(2) == 1 else knowing(request)
+        )
 
     run_folder(tmp_path, lambda: samples(4), model(failing_at_first), [ONE_LOOK])
-    assert sorted(asked) == [0, 1, 2, 3]
+    assert sorted(evaluated) == [0, 1, 2, 3]
     run_folder(tmp_path, lambda: samples(4), model(failing_at_first), [ONE_LOOK])
-    assert sorted(asked) == [0, 1, 2, 2, 3]
+    assert sorted(evaluated) == [0, 1, 2, 2, 3]
     run_folder(tmp_path, lambda: samples(4), model(failing_at_first), [ONE_LOOK])
-    assert sorted(asked) == [0, 1, 2, 2, 3]
+    assert sorted(evaluated) == [0, 1, 2, 2, 3]
 
 
 def test_a_finished_condition_is_not_even_read_again(tmp_path: Path) -> None:
@@ -190,9 +192,9 @@ def test_one_slow_reply_delays_nobody_else(tmp_path: Path) -> None:
 def test_rows_hold_everything_a_score_needs_and_no_pixels(tmp_path: Path) -> None:
     run_folder(tmp_path, lambda: samples(1), model())
     [row] = read_rows(tmp_path / "traces.jsonl").values()
-    assert row["asked"]["choices"] == list(COLOURS)
-    assert row["asked"]["answer"] == "red"
-    assert row["asked"]["region"] == [0, 0, 56, 42]
+    assert row["evaluation"]["choices"] == list(COLOURS)
+    assert row["evaluation"]["answer"] == "red"
+    assert row["evaluation"]["region"] == [0, 0, 56, 42]
     assert [len(turn["views"]) for turn in row["turns"]] == [1, 1]
     assert "base64" not in str(row)
 

@@ -82,14 +82,14 @@ def config(conditions: Sequence[Condition], protocol: Protocol) -> dict[str, obj
 
 def run_folder(
     path: Path,
-    asked: Callable[[], Iterable[Sample]],
+    evaluated: Callable[[], Iterable[Sample]],
     opened: Model,
     conditions: Sequence[Condition] = (TWO_LOOKS,),
     protocol: Protocol = OURS,
     concurrency: int = 4,
 ) -> list[EvalProgress]:
     with RunFolder(path, config(conditions, protocol)) as folder:
-        return list(evaluate(asked, conditions, protocol, opened, folder, concurrency))
+        return list(evaluate(evaluated, conditions, protocol, opened, folder, concurrency))
 
 
 def reported(path: Path, *args: object, **kwargs: object) -> Report:

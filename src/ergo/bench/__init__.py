@@ -1,1 +1,1 @@
-"""Timing direct and two-look flows against the floor."""
+"""Timing direct and two-look flows against the roofline."""

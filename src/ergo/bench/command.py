@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ergo.backends import Model
-from ergo.bench.floor import Floor, ModelShape, Rates, measured_rates
 from ergo.bench.measure import Bench, Measured, Plan, bench
+from ergo.bench.roofline import ModelShape, Rates, Roofline, measured_rates
 from ergo.core.errors import DataError, UsageError
 from ergo.evals.conditions import Condition, conditions
 
@@ -21,34 +21,34 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", metavar="N", help="vision tokens of each of the two looks; default: the model's")
     parser.add_argument("--direct", default="full", metavar="N", help="vision tokens of the direct look")
     parser.add_argument(
-        "--written", type=int, nargs=2, default=(100, 100), metavar="N", help="tokens of the two replies"
+        "--output-tokens", type=int, nargs=2, default=(100, 100), metavar="N", help="tokens of the two replies"
     )
-    parser.add_argument("--direct-written", type=int, default=100, metavar="N", help="tokens of the direct reply")
+    parser.add_argument("--direct-output-tokens", type=int, default=100, metavar="N", help="tokens of the direct reply")
     parser.add_argument("--megapixels", type=float, default=4.0, help="size of the pictures")
     parser.add_argument("--rounds", type=int, default=5, help="of A B, one request at a time")
     parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="requests at once, for throughput")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="config.json of a served model, for its floor")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="config.json of a served model, for its roofline")
     parser.add_argument(
-        "--rates", type=float, nargs=2, metavar=("TFLOPS", "TBS"), help="of a server's machine, for the floor"
+        "--rates", type=float, nargs=2, metavar=("TFLOPS", "TBS"), help="of a server's machine, for the roofline"
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="all figures as JSON")
 
 
 def run_bench(args: argparse.Namespace, model: Model) -> Iterator[str]:
     """Measure, then tell; the steps go to the log."""
-    if min(*args.written, args.direct_written) < 1:
+    if min(*args.output_tokens, args.direct_output_tokens) < 1:
         raise UsageError("replies are at least one token long")
 
     shape, rates = _physics(args, model)
     plans = (
-        Plan(_condition("one_look", args.direct), (args.direct_written,)),
-        Plan(_condition("coarse_to_fine", args.budget or str(model.family.budget)), tuple(args.written)),
+        Plan(_condition("one_look", args.direct), (args.direct_output_tokens,)),
+        Plan(_condition("coarse_to_fine", args.budget or str(model.family.budget)), tuple(args.output_tokens)),
     )
     say = logging.getLogger(__name__).info
     result = bench(model, plans, args.megapixels, args.rounds, args.concurrency, shape, rates, say)
     if args.save:
         args.save.write_text(json.dumps(result.to_json() | {"model": args.model}, indent=2) + "\n")
-    yield told(result)
+    yield as_text(result)
 
 
 def _condition(flow: str, budget: str) -> Condition:
@@ -82,7 +82,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not the config.json of a model ({error})") from error
 
 
-def told(result: Bench) -> str:
+def as_text(result: Bench) -> str:
     """The figures as text. Ratios say of what."""
     first, second = result.first, result.second
     ratio, low, high = result.latency_ratio
@@ -94,7 +94,7 @@ def told(result: Bench) -> str:
             f"machine: {result.rates.flops / 1e12:.3g} TFLOP/s of matrix work, {result.rates.bandwidth / 1e9:.3g} GB/s"
         )
     else:
-        lines.append("floor: not known, for the model runs elsewhere; state --config and --rates")
+        lines.append("roofline: not known, for the model runs elsewhere; state --config and --rates")
     lines.append(f"latency, {second.condition} over {first.condition}: x {ratio:.3f} [{low:.3f}, {high:.3f}]")
     lines.append(
         f"throughput at {result.concurrency} at once, {second.condition} over {first.condition}: x {result.throughput_ratio:.3f}"
@@ -103,8 +103,8 @@ def told(result: Bench) -> str:
 
 
 def _lines(measured: Measured, concurrency: int) -> list[str]:
-    asked = " + ".join(str(number) for number in measured.written_asked)
-    got = " + ".join(f"{number:.1f}" for number in measured.written_got)
+    evaluated = " + ".join(str(number) for number in measured.requested_output_tokens)
+    got = " + ".join(f"{number:.1f}" for number in measured.measured_output_tokens)
     cached = "" if measured.cached_tokens is None else f", {measured.cached_tokens:,.0f} of the prompt cached"
     parts = ", ".join(
         f"{name} {'?' if seconds is None else f'{seconds:.3f}'}"
@@ -112,19 +112,19 @@ def _lines(measured: Measured, concurrency: int) -> list[str]:
         if name != "total"
     )
     lines = [
-        f"\n{measured.condition}: {measured.vision_tokens:,.0f} vision tokens{cached}; written {got} (asked {asked})",
+        f"\n{measured.condition}: {measured.vision_tokens:,.0f} vision tokens{cached}; output tokens {got} (requested {evaluated})",
         f"  latency     {measured.latency['total']:.3f} s mean, {measured.median:.3f} s median of {len(measured.rounds)}: {parts}",
-        *_floor("latency", measured.latency_floor),
+        *_roofline("latency", measured.latency_roofline),
         f"  throughput  {' and '.join(f'{rate:.2f}' for rate in measured.throughput)} samples/s, {concurrency} at once",
-        *_floor("throughput", measured.throughput_floor),
+        *_roofline("throughput", measured.throughput_roofline),
     ]
     if measured.failed:
         lines.append(f"  failed      {measured.failed} of {measured.failed + len(measured.rounds)}, in no figure")
     return lines
 
 
-def _floor(what: str, floor: Floor | None) -> list[str]:
-    if floor is None:
+def _roofline(what: str, roofline: Roofline | None) -> list[str]:
+    if roofline is None:
         return []
-    text = f"vision {floor.vision:.4f}, prefill {floor.prefill:.4f}, decode {floor.decode:.4f}"
-    return [f"  floor       {floor.total:.4f} s per sample of {what}: {text}"]
+    text = f"vision {roofline.vision:.4f}, prefill {roofline.prefill:.4f}, decode {roofline.decode:.4f}"
+    return [f"  roofline    {roofline.total:.4f} s per sample of {what}: {text}"]

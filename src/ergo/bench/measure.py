@@ -1,13 +1,13 @@
-"""What two looks cost against one: both on the same model and machine, in turns, at stated lengths.
+"""What two looks cost against one: both on the same model and machine, alternated, at stated lengths.
 
 Latency and throughput are two experiments, and there is no number here called just "speed-up":
 
     latency      one request at a time, A B A B ...: a machine that warms up or slows down does so for both
-    throughput   `window` at a time, a block of A, a block of B, ...
+    throughput   `concurrency` at a time, a block of A, a block of B, ...
 
-Every asking has a picture of its own, or a server's cache would answer the second round. Generated
+Every evaluation has a picture of its own, or a server's cache would answer the second round. Generated
 lengths are set per look and what was really generated is reported beside them: a model that stops
-early makes every figure smaller, and only a backend told to ignore its end token keeps to them.
+early makes every figure smaller, and only a backend set to ignore its end token keeps to them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from statistics import fmean, median
 from typing import Any
 
 from ergo.backends import Model
-from ergo.bench.floor import Floor, LookCost, ModelShape, Rates, latency_floor, throughput_floor
+from ergo.bench.roofline import LookCost, ModelShape, Rates, Roofline, latency_roofline, throughput_roofline
 from ergo.core.errors import UsageError
 from ergo.core.flows import Flow, Question, start_flow
 from ergo.core.runner import Job, Trace, drive, run
@@ -35,10 +35,10 @@ QUESTION = Question("What is written on the smallest sign?")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. written: tokens each look is to generate, one number per look of the flow."""
+    """What is measured. output_tokens: tokens each look is to generate, one number per look of the flow."""
 
     condition: Condition
-    written: tuple[int, ...]
+    output_tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Timing:
     @classmethod
     def of(cls, trace: Trace, wall: float) -> Timing:
         parts = {name: _summed(trace, name) for name in ("image", "vision", "prefill", "decode")}
-        opened = max(0.0, wall - trace.seconds)
+        model = max(0.0, wall - trace.seconds)
         rest = trace.seconds - sum(part for part in parts.values() if part is not None)
-        return cls(total=wall, open=opened, rest=max(0.0, rest), **parts)
+        return cls(total=wall, open=model, rest=max(0.0, rest), **parts)
 
 
 def _summed(trace: Trace, name: str) -> float | None:
@@ -75,8 +75,8 @@ class Measured:
     """One plan. Means per sample; latency: seconds by part, median and every round's total.
 
     throughput: samples per second, of each block. vision_tokens, prompt_tokens, cached_tokens: per
-    sample. written: generated tokens of each look, asked and got. failed: askings without an answer;
-    they are in no figure. floor: least seconds, where model and machine are known.
+    sample. output_tokens: generated tokens of each look, requested and measured. failed: evaluations without an answer;
+    they are in no figure. roofline: least seconds, where model and machine are known.
     """
 
     condition: str
@@ -87,16 +87,16 @@ class Measured:
     vision_tokens: float
     prompt_tokens: float | None
     cached_tokens: float | None
-    written_asked: tuple[int, ...]
-    written_got: tuple[float, ...]
+    requested_output_tokens: tuple[int, ...]
+    measured_output_tokens: tuple[float, ...]
     failed: int
-    latency_floor: Floor | None
-    throughput_floor: Floor | None
+    latency_roofline: Roofline | None
+    throughput_roofline: Roofline | None
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Two plans, measured in turns. Ratios are of second over first, with a paired bootstrap interval."""
+    """Two plans, measured alternated. Ratios are of second over first, with a paired bootstrap interval."""
 
     first: Measured
     second: Measured
@@ -111,7 +111,7 @@ class Bench:
 
 
 def bench(
-    opened: Model,
+    model: Model,
     plans: tuple[Plan, Plan],
     megapixels: float = 4.0,
     rounds: int = 5,
@@ -120,15 +120,15 @@ def bench(
     rates: Rates | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Bench:
-    """Measure both plans. say: is told of every step; a long measurement should not look dead."""
+    """Measure both plans. say: is given every step; a long measurement should not look dead."""
     if rounds < 1 or concurrency < 1 or not 0.1 <= megapixels <= 64:
-        raise UsageError("a bench wants at least one round, a window of at least one, and 0.1 to 64 megapixels")
+        raise UsageError("a bench wants at least one round, a concurrency of at least one, and 0.1 to 64 megapixels")
     pictures = _pictures(megapixels)
     for plan in plans:
-        _one(opened, plan, next(pictures))
+        _one(model, plan, next(pictures))
         say(f"warm: {plan.condition.name}")
-    singles = _latency(opened, plans, pictures, rounds, say)
-    blocks = _throughput(opened, plans, pictures, concurrency, say)
+    singles = _latency(model, plans, pictures, rounds, say)
+    blocks = _throughput(model, plans, pictures, concurrency, say)
     first, second = (
         _measured(plan, single, block, concurrency, shape, rates)
         for plan, single, block in zip(plans, singles, blocks, strict=True)
@@ -153,29 +153,29 @@ def _latency_ratio(
 
 
 def _latency(
-    opened: Model, plans: tuple[Plan, Plan], pictures: Iterator[bytes], rounds: int, say: Callable[[str], None]
+    model: Model, plans: tuple[Plan, Plan], pictures: Iterator[bytes], rounds: int, say: Callable[[str], None]
 ) -> list[list[tuple[Trace, float]]]:
-    """A B A B ..., one at a time; a round's two askings are about the same picture."""
+    """A B A B ..., one at a time; a round's two evaluations are about the same picture."""
     singles: list[list[tuple[Trace, float]]] = [[], []]
     for number in range(rounds):
         picture = next(pictures)
         for plan, taken in zip(plans, singles, strict=True):
-            taken.append(_one(opened, plan, picture))
+            taken.append(_one(model, plan, picture))
             say(f"latency, round {number + 1}, {plan.condition.name}: {taken[-1][1]:.3f} s")
     return singles
 
 
 def _throughput(
-    opened: Model, plans: tuple[Plan, Plan], pictures: Iterator[bytes], concurrency: int, say: Callable[[str], None]
+    model: Model, plans: tuple[Plan, Plan], pictures: Iterator[bytes], concurrency: int, say: Callable[[str], None]
 ) -> list[list[float]]:
-    """Two blocks of each, of twice the window: A B A B. Samples per second."""
+    """Two blocks of each, of twice the concurrency: A B A B. Samples per second."""
     blocks: list[list[float]] = [[], []]
     for _ in range(2):
         shown = [next(pictures) for _ in range(2 * concurrency)]
         for plan, taken in zip(plans, blocks, strict=True):
-            jobs = [_job(opened, plan, picture) for picture in shown]
+            jobs = [_job(model, plan, picture) for picture in shown]
             started = time.perf_counter()
-            answered = sum(trace.answer is not None for trace in run(jobs, opened.backend, concurrency))
+            answered = sum(trace.answer is not None for trace in run(jobs, model.backend, concurrency))
             taken.append(answered / (time.perf_counter() - started))
             say(f"throughput, {concurrency} at once, {plan.condition.name}: {taken[-1]:.2f} samples/s")
     return blocks
@@ -189,25 +189,27 @@ def _pictures(megapixels: float) -> Iterator[bytes]:
         yield out.getvalue()
 
 
-def _one(opened: Model, plan: Plan, picture: bytes) -> tuple[Trace, float]:
+def _one(model: Model, plan: Plan, picture: bytes) -> tuple[Trace, float]:
     started = time.perf_counter()
-    trace = drive(_job(opened, plan, picture), opened.backend)
+    trace = drive(_job(model, plan, picture), model.backend)
     return trace, time.perf_counter() - started
 
 
-def _job(opened: Model, plan: Plan, picture: bytes) -> Job:
+def _job(model: Model, plan: Plan, picture: bytes) -> Job:
     def make() -> Flow:
-        config = opened.look_config(plan.condition.tokens)
-        return of_length(start_flow(plan.condition.flow, load_image(picture), QUESTION, config, None), plan.written)
+        config = model.look_config(plan.condition.tokens)
+        return of_length(
+            start_flow(plan.condition.flow, load_image(picture), QUESTION, config, None), plan.output_tokens
+        )
 
     return plan.condition.name, make
 
 
-def of_length(flow: Flow, written: Sequence[int]) -> Flow:
+def of_length(flow: Flow, output_tokens: Sequence[int]) -> Flow:
     """The same flow, each reply limited to its number of tokens."""
     request = next(flow)
     for turn in count():
-        limit = written[min(turn, len(written) - 1)]
+        limit = output_tokens[min(turn, len(output_tokens) - 1)]
         completion = yield replace(request, sampling=replace(request.sampling, max_tokens=limit))
         try:
             request = flow.send(completion)
@@ -239,14 +241,16 @@ def _measured(
         vision_tokens=fmean(trace.vision_tokens for trace, _ in answered),
         prompt_tokens=_mean([_used(trace, "prompt_tokens") for trace, _ in answered]),
         cached_tokens=_mean([_used(trace, "cached_tokens") for trace, _ in answered]),
-        written_asked=plan.written,
-        written_got=tuple(
+        requested_output_tokens=plan.output_tokens,
+        measured_output_tokens=tuple(
             fmean(trace.turns[turn].usage.generated_tokens or 0 for trace, _ in answered)
             for turn in range(len(answered[0][0].turns))
         ),
         failed=len(single) - len(answered),
-        latency_floor=_mean_floor([latency_floor(shape, rates, look) for look in looks]) if shape and rates else None,
-        throughput_floor=_mean_floor([throughput_floor(shape, rates, look, concurrency) for look in looks])
+        latency_roofline=_mean_roofline([latency_roofline(shape, rates, look) for look in looks])
+        if shape and rates
+        else None,
+        throughput_roofline=_mean_roofline([throughput_roofline(shape, rates, look, concurrency) for look in looks])
         if shape and rates
         else None,
     )
@@ -258,9 +262,9 @@ def _cost(trace: Trace) -> list[LookCost]:
     for turn in trace.turns:
         vision = tuple(view.tokens for view in turn.views)
         prompt = turn.usage.prompt_tokens if turn.usage.prompt_tokens is not None else past + sum(vision)
-        written = turn.usage.generated_tokens or 0
-        looks.append(LookCost(vision, max(0, prompt - past), past, written))
-        past = prompt + written
+        output_tokens = turn.usage.generated_tokens or 0
+        looks.append(LookCost(vision, max(0, prompt - past), past, output_tokens))
+        past = prompt + output_tokens
     return looks
 
 
@@ -274,5 +278,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if len(known) == len(values) else None
 
 
-def _mean_floor(floors: Sequence[Floor]) -> Floor:
-    return Floor(*(fmean(getattr(floor, name) for floor in floors) for name in ("vision", "prefill", "decode")))
+def _mean_roofline(rooflines: Sequence[Roofline]) -> Roofline:
+    return Roofline(
+        *(fmean(getattr(roofline, name) for roofline in rooflines) for name in ("vision", "prefill", "decode"))
+    )

@@ -45,7 +45,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", action="store_true", help="cover the true region before the first look")
     parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of each reply")
     parser.add_argument("--temperature", type=float, default=0.0)
-    parser.add_argument("--concurrency", type=int, default=16, metavar="N", help="samples under way at once")
+    parser.add_argument("--concurrency", type=int, default=16, metavar="N", help="samples at once")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; the same command goes on where it stopped")
 
 

@@ -18,13 +18,13 @@ Ratio = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """`second` against `first`, over the askings that both have.
+    """`second` against `first`, over the evaluations that both have.
 
     difference: of accuracy, second minus first, with its paired bootstrap interval. only_first,
-    only_second: askings that one alone got right; mcnemar: the p-value of these, None where questions
-    repeat (the test wants independent pairs). unpaired: askings that one of them lacks.
-    token_ratio, seconds_ratio: vision tokens and seconds of second over first, over the askings that both
-    answered. Seconds are as the backend told them during these runs, under their load: not a latency,
+    only_second: evaluations that one alone got right; mcnemar: the p-value of these, None where questions
+    repeat (the test wants independent pairs). unpaired: evaluations that one of them lacks.
+    token_ratio, seconds_ratio: vision tokens and seconds of second over first, over the evaluations that both
+    answered. Seconds are as the backend reports them during these runs, under their load: not a latency,
     for which there is `ergo bench`.
     """
 
@@ -73,8 +73,8 @@ def compare(
 def _ratio(pairs: Sequence[tuple[ResultRow, ResultRow]], figure: str) -> Ratio | None:
     """Mean of the second over mean of the first; None where nothing was measured."""
     answered = [(a, b) for a, b in pairs if a.error is None and b.error is None]
-    above = [float(b.told[figure]) for _, b in answered]
-    below = [float(a.told[figure]) for a, _ in answered]
+    above = [float(b.record[figure]) for _, b in answered]
+    below = [float(a.record[figure]) for a, _ in answered]
     if not sum(above) or not sum(below):
         return None
     return ratio_interval(above, below, [a.evaluation.cluster for a, _ in answered])

@@ -1,8 +1,8 @@
-"""What is varied (flow and budget), what is fixed (the protocol), and what one asking is.
+"""What is varied (flow and budget), what is fixed (the protocol), and what one evaluation is.
 
 Condition   coarse_to_fine@640: how a question is looked at
 Protocol    as published or ours; option order; seeds; mask: how it is put and scored
-Asking      one question, put once: a sample under a condition, a seed and a turn of its options
+Evaluation      one question, put once: a sample under a condition, a seed and a turn of its options
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Protocol:
     order: of options. circular asks once for each position the right option can take.
     seeds: how often everything is asked, each time with another seed (and, shuffled, another order).
     mask: the true region is painted black before the first look (paper Figure 5).
-    sampling: both presets decode greedily, 1,024 new tokens, unless told otherwise.
+    sampling: both presets decode greedily, 1,024 new tokens, unless set otherwise.
     """
 
     preset: Matching = "ours"
@@ -123,7 +123,7 @@ class Protocol:
 class Evaluation:
     """One question, put once. Everything a score needs, so that a run can be judged without its data set.
 
-    turned: by how many places the options were turned (circular). cluster: askings that share it are
+    turned: by how many places the options were turned (circular). cluster: evaluations that share it are
     not independent. choices, answer: as shown. region: the true one, SOURCE pixels. picture: its name.
     """
 
@@ -145,7 +145,7 @@ class Evaluation:
 
     @property
     def variant(self) -> str:
-        """What it shares with the same asking under another condition."""
+        """What it shares with the same evaluation under another condition."""
         return f"{self.seed}/{self.turned}/{self.sample}"
 
     def to_row(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _orders(sample: Sample, seed: int, order: Order) -> Iterator[tuple[int, tupl
 
 
 def sampling_of(protocol: Protocol, seed: int) -> Sampling:
-    """Decoding of one asking; published decoding has seed 42."""
+    """Decoding of one evaluation; published decoding has seed 42."""
     first = PUBLISHED_SEED if protocol.preset == "published" else 0
     return replace(protocol.sampling, seed=first + seed)
 

@@ -129,7 +129,7 @@ def _regions(figures: Sequence[Figures]) -> str:
         f"Whole picture instead: {escape(listed(region.fallbacks) or 'never')}.</p>"
         for one, region in looked
     )
-    note = "<p class=quiet>contains: share that holds the whole true region; covers: mean share of it; areas: askings by share of the picture.</p>"
+    note = "<p class=quiet>contains: share that holds the whole true region; covers: mean share of it; areas: evaluations by share of the picture.</p>"
     return f"<h2>Where it looked</h2>{_table(head, rows)}{why}{note}"
 
 
@@ -168,7 +168,7 @@ def _article(folder: Path, row: ResultRow) -> str:
     )
     evaluation = row.evaluation
     options = " ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(evaluation.choices))
-    said = row.told["answer"] if row.error is None else f"failed: {row.told['error']['message']}"
+    said = row.record["answer"] if row.error is None else f"failed: {row.record['error']['message']}"
     replies = "".join(f"<pre>{escape(turn['text'])}</pre>" for turn in row.turns)
     return (
         f"<article><p><b>{escape(evaluation.question)}</b> <span class=quiet>{escape(options)}<br>"

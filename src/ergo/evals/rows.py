@@ -18,61 +18,61 @@ from ergo.traces.rows import read_box
 
 @dataclass(frozen=True, eq=False)
 class ResultRow:
-    """One asking and what came of it."""
+    """One evaluation and what came of it."""
 
     evaluation: Evaluation
-    told: dict[str, Any]
+    record: dict[str, Any]
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> ResultRow:
         try:
-            return cls(Evaluation.from_row(row["asked"]), row)
+            return cls(Evaluation.from_row(row["evaluation"]), row)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"a row of this run is not from `ergo eval` ({error!r})") from error
 
     @property
     def key(self) -> str:
-        return str(self.told["key"])
+        return str(self.record["key"])
 
     @property
     def error(self) -> str | None:
         """Kind of the failure, if it failed."""
-        return str(self.told["error"]["kind"]) if self.told["error"] else None
+        return str(self.record["error"]["kind"]) if self.record["error"] else None
 
     @property
     def turns(self) -> list[dict[str, Any]]:
-        return list(self.told["turns"])
+        return list(self.record["turns"])
 
     @property
     def reply(self) -> str:
         return str(self.turns[-1]["text"]) if self.turns else ""
 
     def verdict(self, matching: Matching) -> Verdict:
-        """A failed asking is wrong, under either preset."""
+        """A failed evaluation is wrong, under either preset."""
         return self._verdicts[matching]
 
     @cached_property
     def _verdicts(self) -> dict[Matching, Verdict]:
-        if self.told["answer"] is None:
+        if self.record["answer"] is None:
             failed = Verdict(False, "failed")
             return {"published": failed, "ours": failed}
         truth = (self.evaluation.answer, self.evaluation.choices)
         return {
-            "published": grade("published", self.reply, self.told["answer"], *truth),
-            "ours": grade("ours", self.reply, self.told["answer"], *truth),
+            "published": grade("published", self.reply, self.record["answer"], *truth),
+            "ours": grade("ours", self.reply, self.record["answer"], *truth),
         }
 
     @property
     def meant(self) -> str:
         """What was answered, comparable between orders of the options: the option's text, or the reply's."""
-        text = str(self.told["answer"] or "")
+        text = str(self.record["answer"] or "")
         choice = choice_of(text, self.evaluation.choices) if self.evaluation.choices else None
         return self.evaluation.choices[choice.index] if choice and choice.index is not None else text
 
     @property
     def region(self) -> Box | None:
         """The region named, SOURCE pixels."""
-        return read_box(self.told["region"])
+        return read_box(self.record["region"])
 
     @property
     def true_region(self) -> Box | None:
@@ -94,7 +94,7 @@ class ResultRow:
 class Run:
     """One run folder. config: as asked. made_with: versions and commit. sessions: times it was worked on.
 
-    expected: how many askings it was to have; None while it has not come to its end.
+    expected: how many evaluations it was to have; None while it has not come to its end.
     """
 
     path: Path

@@ -2,7 +2,7 @@
 
 One condition after the other: each batch then holds looks of one size, and a run that is stopped has
 whole conditions behind it, which are not even read again. Samples are read again for each; pictures are opened inside their flow, so
-at most `window` of them are decoded at any time.
+at most `concurrency` of them are decoded at any time.
 
     evaluate            all conditions -> Progress
     └── _jobs           one condition: what is not yet in the folder, as jobs for `pipeline.run`
@@ -33,7 +33,7 @@ from ergo.traces.rows import trace_to_row
 
 @dataclass(frozen=True)
 class EvalProgress:
-    """Where a run stands after one more trace. done, right, failed: askings of this condition."""
+    """Where a run stands after one more trace. done, right, failed: evaluations of this condition."""
 
     condition: Condition
     done: int
@@ -52,15 +52,15 @@ def evaluate(
 ) -> Iterator[EvalProgress]:
     """Ask everything that the folder does not hold yet; failures are asked again.
 
-    samples: reads the data set from its beginning. window: flows under way at once.
+    samples: reads the data set from its beginning. concurrency: flows at once.
     """
     finished = folder.done()
-    walked = {session["condition"]: int(session["asked"]) for session in read_sessions(folder.path)}
+    walked = {session["condition"]: int(session["evaluated"]) for session in read_sessions(folder.path)}
     saved_examples = SavedExamples(folder.path / "pictures")
-    asked = 0
+    evaluated = 0
     for condition in conditions:
         if walked.get(condition.name) == sum(key.startswith(f"{condition.name}/") for key in finished):
-            asked += walked[condition.name]
+            evaluated += walked[condition.name]
             continue
         counted = _Counted(evaluations(samples(), condition, protocol))
         jobs = _jobs(counted, protocol, model, finished)
@@ -78,20 +78,20 @@ def evaluate(
         folder.note(
             {
                 "condition": condition.name,
-                "asked": counted.count,
+                "evaluated": counted.count,
                 "answers": done,
                 "seconds": seconds,
-                "window": concurrency,
+                "concurrency": concurrency,
             }
         )
-        asked += counted.count
-    (folder.path / "complete.json").write_text(json.dumps({"answers": asked}) + "\n")
+        evaluated += counted.count
+    (folder.path / "complete.json").write_text(json.dumps({"answers": evaluated}) + "\n")
 
 
 def _jobs(
-    asked: Iterable[tuple[Evaluation, Sample]], protocol: Protocol, model: Model, finished: set[str]
+    evaluated: Iterable[tuple[Evaluation, Sample]], protocol: Protocol, model: Model, finished: set[str]
 ) -> Iterator[Job]:
-    for evaluation, sample in asked:
+    for evaluation, sample in evaluated:
         if evaluation.key not in finished:
             yield evaluation, _flow_maker(evaluation, sample, protocol, model)
 
@@ -123,17 +123,17 @@ def _is_right(evaluation: Evaluation, trace: Trace, protocol: Protocol) -> bool:
 
 def _row(evaluation: Evaluation, trace: Trace) -> dict[str, Any]:
     """The verdict is not stored: reports read the reply again, so a better reading needs no new run."""
-    return {"key": evaluation.key, "asked": evaluation.to_row(), **trace_to_row(trace)}
+    return {"key": evaluation.key, "evaluation": evaluation.to_row(), **trace_to_row(trace)}
 
 
 class _Counted:
-    """Askings going by; `count` of them so far, those already answered included."""
+    """Evaluations going by; `count` of them so far, those already answered included."""
 
-    def __init__(self, asked: Iterable[tuple[Evaluation, Sample]]) -> None:
-        self._asked = asked
+    def __init__(self, evaluated: Iterable[tuple[Evaluation, Sample]]) -> None:
+        self._evaluated = evaluated
         self.count = 0
 
     def __iter__(self) -> Iterator[tuple[Evaluation, Sample]]:
-        for one in self._asked:
+        for one in self._evaluated:
             self.count += 1
             yield one

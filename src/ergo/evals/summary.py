@@ -21,7 +21,7 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Score:
-    """A share of right answers. answers: askings, the denominator."""
+    """A share of right answers. answers: evaluations, the denominator."""
 
     samples: int
     answers: int
@@ -44,10 +44,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Regions:
-    """Where the model looked. Askings without an answer are not in here; a fallback covers nothing.
+    """Where the model looked. Evaluations without an answer are not in here; a fallback covers nothing.
 
-    contains, coverage, iou: against the true region, over the askings that have one; None if none has.
-    area: mean share of the picture looked at closely, 1 for a fallback. areas: askings by share, between
+    contains, coverage, iou: against the true region, over the evaluations that have one; None if none has.
+    area: mean share of the picture looked at closely, 1 for a fallback. areas: evaluations by share, between
     AREA_EDGES. readings: how each region was read. fallbacks: second looks at the whole picture, by why.
     """
 
@@ -62,7 +62,7 @@ class Regions:
 
     @classmethod
     def of(cls, rows: Sequence[ResultRow]) -> Regions | None:
-        looked = [row for row in rows if row.told["region_reading"] is not None]
+        looked = [row for row in rows if row.record["region_reading"] is not None]
         if not looked:
             return None
         known = [(row.region, true) for row in looked if (true := row.true_region) is not None]
@@ -74,8 +74,8 @@ class Regions:
             iou=_mean(region.iou(true) if region else 0.0 for region, true in known),
             area=_mean(shares),
             areas=_histogram(shares),
-            readings=_counts(row.told["region_reading"] for row in looked),
-            fallbacks=_counts(row.told["region_reading"] for row in looked if row.told["fallback"]),
+            readings=_counts(row.record["region_reading"] for row in looked),
+            fallbacks=_counts(row.record["region_reading"] for row in looked if row.record["fallback"]),
         )
 
 
@@ -104,10 +104,10 @@ class Consistency:
 
     @classmethod
     def of(cls, rows: Sequence[ResultRow], matching: Matching) -> Consistency | None:
-        asked: dict[str, list[ResultRow]] = defaultdict(list)
+        evaluated: dict[str, list[ResultRow]] = defaultdict(list)
         for row in rows:
-            asked[row.evaluation.sample].append(row)
-        several = [group for group in asked.values() if len(group) > 1]
+            evaluated[row.evaluation.sample].append(row)
+        several = [group for group in evaluated.values() if len(group) > 1]
         if not several:
             return None
         return cls(
@@ -119,11 +119,11 @@ class Consistency:
 
 @dataclass(frozen=True)
 class Figures:
-    """One condition. Shares are of 1; tokens and seconds are means over the askings that were answered.
+    """One condition. Shares are of 1; tokens and seconds are means over the evaluations that were answered.
 
     tokens: vision (of the views shown, each once), prompt, cached, generated (as the backend tells;
-    None where it does not). seconds_by_turn: of each look. failures: askings without an answer, by
-    kind; they are wrong and in the denominator. cut_off: answered askings of which a reply hit the token
+    None where it does not). seconds_by_turn: of each look. failures: evaluations without an answer, by
+    kind; they are wrong and in the denominator. cut_off: answered evaluations of which a reply hit the token
     limit. answers_read: how answers were read from replies. verdicts: how they were graded.
     as_reference_prints: the accuracy if failures were dropped, as the released code does.
     throughput: answers per wall second of the whole run, of sessions that came to their end.
@@ -167,8 +167,8 @@ def summarise(run: Run, condition: str) -> Figures:
         condition=condition,
         **asdict(score),
         failed=len(rows) - len(answered),
-        vision_tokens=_mean(row.told["vision_tokens"] for row in answered),
-        seconds=_mean(row.told["seconds"] for row in answered),
+        vision_tokens=_mean(row.record["vision_tokens"] for row in answered),
+        seconds=_mean(row.record["seconds"] for row in answered),
         region=Regions.of(rows),
         by_category={name: Score.of(group, matching) for name, group in categories.items()},
         region_by_category={name: Regions.of(group) for name, group in categories.items()},
@@ -176,10 +176,10 @@ def summarise(run: Run, condition: str) -> Figures:
         as_reference_prints=_mean(float(row.verdict("published").right) for row in answered),
         failures=_counts(row.error for row in rows if row.error),
         cut_off=sum(any(turn["finish"] == "length" for turn in row.turns) for row in answered),
-        answers_read=_counts(row.told["answer_reading"] for row in answered),
+        answers_read=_counts(row.record["answer_reading"] for row in answered),
         verdicts=_counts(row.verdict(matching).reading for row in rows),
         consistency=Consistency.of(rows, matching),
-        tokens={"vision": _mean(row.told["vision_tokens"] for row in answered)}
+        tokens={"vision": _mean(row.record["vision_tokens"] for row in answered)}
         | {name: _mean(row.used(f"{name}_tokens") for row in answered) for name in ("prompt", "cached", "generated")},
         seconds_by_turn=_seconds_by_turn(answered),
         throughput=_throughput(run, condition),

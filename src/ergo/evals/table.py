@@ -23,7 +23,7 @@ def table(report: Report) -> str:
     return "\n".join(part for part in parts if part)
 
 
-HEAD = ("condition", "accuracy  95 % interval", "failed", "vision", "prompt", "cached", "written", "seconds",
+HEAD = ("condition", "accuracy  95 % interval", "failed", "vision", "prompt", "cached", "output", "seconds",
         "contains", "covers", "area")  # fmt: skip
 
 

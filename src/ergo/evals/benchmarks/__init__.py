@@ -1,7 +1,7 @@
 """The benchmarks: one short file each, one line each in the dict below. docs/benchmarks.md adds one.
 
 A reader is a generator of Samples: it yields what is on disk (paths, or the encoded bytes of one
-picture), never decoded pixels, so that a benchmark of 8K pictures costs what its window costs.
+picture), never decoded pixels, so that a benchmark of 8K pictures costs what `concurrency` samples cost.
 """
 
 from __future__ import annotations

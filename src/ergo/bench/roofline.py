@@ -4,7 +4,7 @@
     prefill   2 * weights * n + 4 * hidden * layers * (n * past + n^2 / 2) + head   FLOP
     decode    (weight bytes + cache bytes per token * context) / bandwidth          seconds per token, one request
 
-A measured time stands beside its floor so that one sees what is physics and what is ours. Work of the
+A measured time stands beside its roofline so that one sees what is physics and what is ours. Work of the
 vision tower that is not matrix work, and the embedding, are left out.
 """
 
@@ -57,7 +57,7 @@ class ModelShape:
             text = {**config, **config.get("text_config", {})}
             return _shape(text, config["vision_config"], weight_bytes)
         except (KeyError, TypeError) as error:
-            raise UsageError(f"no floor can be computed for this model: its config.json lacks {error}") from error
+            raise UsageError(f"no roofline can be computed for this model: its config.json lacks {error}") from error
 
 
 def _shape(text: Mapping[str, Any], vision: Mapping[str, Any], weight_bytes: int) -> ModelShape:
@@ -91,16 +91,16 @@ def _shape(text: Mapping[str, Any], vision: Mapping[str, Any], weight_bytes: int
 @dataclass(frozen=True)
 class LookCost:
     """One exchange in tokens. views: of each picture newly shown; fresh: prompt tokens to be computed;
-    past: tokens in the cache before; written: generated."""
+    past: tokens in the cache before; output_tokens: generated."""
 
     views: tuple[int, ...]
     fresh: int
     past: int
-    written: int
+    output_tokens: int
 
 
 @dataclass(frozen=True)
-class Floor:
+class Roofline:
     """Least seconds of one sample, by part."""
 
     vision: float
@@ -127,20 +127,26 @@ def prefill_flops(shape: ModelShape, fresh: int, past: int) -> float:
     return 2.0 * shape.text * fresh + attention + 2.0 * shape.head
 
 
-def latency_floor(shape: ModelShape, rates: Rates, looks: Sequence[LookCost]) -> Floor:
+def latency_roofline(shape: ModelShape, rates: Rates, looks: Sequence[LookCost]) -> Roofline:
     """One request at a time: decoding reads all weights for every token."""
     weights = (shape.text + shape.head) * shape.weight_bytes
-    read = sum(one.written * (weights + shape.cache_bytes * (one.past + one.fresh + one.written / 2)) for one in looks)
-    return Floor(_vision(shape, rates, looks), _prefill(shape, rates, looks), read / rates.bandwidth)
+    read = sum(
+        one.output_tokens * (weights + shape.cache_bytes * (one.past + one.fresh + one.output_tokens / 2))
+        for one in looks
+    )
+    return Roofline(_vision(shape, rates, looks), _prefill(shape, rates, looks), read / rates.bandwidth)
 
 
-def throughput_floor(shape: ModelShape, rates: Rates, looks: Sequence[LookCost], batch: int) -> Floor:
+def throughput_roofline(shape: ModelShape, rates: Rates, looks: Sequence[LookCost], batch: int) -> Roofline:
     """`batch` requests at a time: they share the reading of the weights, and nothing overlaps."""
     weights = (shape.text + shape.head) * shape.weight_bytes / batch
-    read = sum(one.written * (weights + shape.cache_bytes * (one.past + one.fresh + one.written / 2)) for one in looks)
-    computed = sum(one.written * 2.0 * (shape.text + shape.head) for one in looks)
+    read = sum(
+        one.output_tokens * (weights + shape.cache_bytes * (one.past + one.fresh + one.output_tokens / 2))
+        for one in looks
+    )
+    computed = sum(one.output_tokens * 2.0 * (shape.text + shape.head) for one in looks)
     decode = read / rates.bandwidth + computed / rates.flops
-    return Floor(_vision(shape, rates, looks), _prefill(shape, rates, looks), decode)
+    return Roofline(_vision(shape, rates, looks), _prefill(shape, rates, looks), decode)
 
 
 def _vision(shape: ModelShape, rates: Rates, looks: Sequence[LookCost]) -> float:
