@@ -117,7 +117,7 @@ def test_the_command_saves_all_figures(tmp_path: Path) -> None:
     assert "790 TFLOP/s" in text
     assert "roofline" in text
     saved = json.loads((tmp_path / "b.json").read_text())
-    assert saved["second"]["latency_floor"]["decode"] > 0
+    assert saved["second"]["latency_roofline"]["decode"] > 0
     assert {"latency_ratio", "throughput_ratio", "megapixels", "concurrency", "rates", "first", "second"} <= set(saved)
 
 

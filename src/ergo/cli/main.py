@@ -175,8 +175,6 @@ def _trace_row(trace: Any) -> dict[str, Any]:
 
 def _told(trace: Any, picture: Any) -> str:
     """The answer as a person wants it, and what it cost."""
-    from ergo.core.geometry import FULL, TokenBudget
-
     lines = []
     answer = trace.answer
     if trace.error:
@@ -194,14 +192,12 @@ def _told(trace: Any, picture: Any) -> str:
         if answer.thought:
             lines.append(f"thought   {answer.thought}")
     if trace.turns:
-        patch = trace.turns[0].views[0].patch
-        direct = TokenBudget(FULL, patch=patch)
-        full = direct.cost(direct.fit(picture.size))
+        full = trace.direct_vision_tokens
         shown = " + ".join(str(sum(view.tokens for view in turn.views)) for turn in trace.turns)
         lines.append(
             f"looked    {shown} = {trace.vision_tokens} vision tokens, {trace.vision_tokens / full:.1%} of a direct look ({full})"
         )
-        lines.append(f"took      {trace.seconds:.2f} s, {trace.generated_tokens} tokens written")
+        lines.append(f"took      {trace.seconds:.2f} s, {trace.generated_tokens} output tokens")
     return "\n".join(lines)
 
 

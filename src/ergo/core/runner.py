@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ergo.core.errors import BackendError, PictureError, UsageError
 from ergo.core.flows import Answer, Flow
+from ergo.core.geometry import FULL, TokenBudget
 from ergo.core.messages import Completion, Request, Seconds, Usage
 from ergo.core.view import View
 
@@ -45,6 +46,15 @@ class Trace:
     def vision_tokens(self) -> int:
         """Vision tokens of all views shown, each counted once."""
         return sum(view.tokens for turn in self.turns for view in turn.views)
+
+    @property
+    def direct_vision_tokens(self) -> int:
+        """What one look at the whole picture at full size would cost; 0 where nothing was shown."""
+        shown = next((view for turn in self.turns for view in turn.views), None)
+        if shown is None:
+            return 0
+        budget = TokenBudget(FULL, patch=shown.patch)
+        return budget.cost(budget.fit(shown.picture.size))
 
     @property
     def generated_tokens(self) -> int:

@@ -98,7 +98,7 @@ class Meters:
     def count(self, trace: Trace) -> None:
         """Tokens of a finished flow."""
         self.vision.inc(trace.vision_tokens)
-        self.direct.inc(summary(trace)["direct_vision_tokens"])
+        self.direct.inc(trace.direct_vision_tokens)
         self.written.inc(trace.generated_tokens)
 
 

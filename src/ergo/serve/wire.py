@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ergo.core.errors import UsageError
 from ergo.core.flows import Answer
-from ergo.core.geometry import FULL, Box, TokenBudget
+from ergo.core.geometry import Box
 from ergo.core.messages import Message, Role
 from ergo.core.runner import Trace, Turn
 from ergo.families.base import ModelFamily
@@ -232,11 +232,6 @@ def usage(trace: Trace) -> dict[str, Any]:
 def summary(trace: Trace) -> dict[str, Any]:
     """The `ergo` field: where it looked and what it cost. Boxes are [left, top, right, bottom] of the upright picture."""
     answer = trace.answer or Answer("", "empty")
-    views = [view for turn in trace.turns for view in turn.views]
-    direct = 0
-    if views:
-        budget = TokenBudget(FULL, patch=views[0].patch)
-        direct = budget.cost(budget.fit(views[0].picture.size))
     return {
         "region": list(answer.region.corners) if answer.region else None,
         "region_reading": answer.region_reading,
@@ -245,7 +240,7 @@ def summary(trace: Trace) -> dict[str, Any]:
         "thought": answer.thought,
         "turns": [turn_summary(turn) for turn in trace.turns],
         "vision_tokens": trace.vision_tokens,
-        "direct_vision_tokens": direct,
+        "direct_vision_tokens": trace.direct_vision_tokens,
         "seconds": trace.seconds,
     }
 
