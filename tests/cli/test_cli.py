@@ -37,7 +37,7 @@ def test_ask_tells_answer_region_and_cost(picture: str, capsys: Captured) -> Non
         r"region    \[0, 0, 714, 714\], 8\.5% of 3000x2000 pixels\n"
         r"thought   left\n"
         r"looked    (\d+) \+ (\d+) = (\d+) vision tokens, [\d.]+% of a direct look \(7597\)\n"
-        r"took      \d+\.\d\d s, \d+ tokens written\n",
+        r"took      \d+\.\d\d s, \d+ output tokens\n",
         told.out,
     )
     coarse, close, both = map(int, re.findall(r"\d+", told.out.split("looked")[1])[:3])
