@@ -76,7 +76,7 @@ def test_the_core_needs_no_torch() -> None:
         "import sys\n"
         "for name in ('torch', 'transformers', 'peft', 'pyvips', 'safetensors', 'tokenizers'): sys.modules[name] = None\n"
         "import ergo, ergo.cli.main\n"
-        "ergo.cli.main._parser().format_help()\n"
+        "ergo.cli.main.parser('ask', 'eval', 'train', 'world').format_help()\n"
         "assert ergo.cli.main.main(['ask', 'data:image/gif;base64,R0lGODlhAQABAAAAACw=', 'q', '--model', 'scripted:x']) in (0, 2)\n"
         "try: ergo.open_backend('hf:x')\n"
         "except ergo.ErgoError as error: assert \"pip install 'ergo-vlm[local]'\" in str(error), error\n"

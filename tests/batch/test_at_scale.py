@@ -20,11 +20,11 @@ from PIL import Image
 from test_batch import opened, rows_in, typed
 
 from ergo.backends import Model, open_backend
-from ergo.batch.command import batch
 from ergo.batch.rows import BatchRow, read_rows
 from ergo.batch.run import run_here
 from ergo.batch.shards import Shards
 from ergo.batch.worker import BatchConfig, Worker, open_picture
+from ergo.cli.batch import batch
 from ergo.core.flows import Question, coarse_to_fine
 from ergo.core.runner import run
 from ergo.world.questions import generate

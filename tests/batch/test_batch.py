@@ -21,12 +21,12 @@ from PIL import Image
 
 from ergo.backends import Model
 from ergo.backends.scripted import ScriptedBackend
-from ergo.batch.command import batch
 from ergo.batch.rows import BatchRow, read_rows
 from ergo.batch.run import JOURNAL, STRIKES, run_here
 from ergo.batch.shards import Shards
 from ergo.batch.worker import BatchConfig, Worker
-from ergo.cli.main import _parser
+from ergo.cli.batch import batch
+from ergo.cli.main import parser
 from ergo.core.errors import BackendError, DataError, UsageError
 from ergo.core.messages import Request
 from ergo.families import QWEN2_5_VL
@@ -60,7 +60,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def typed(*words: object) -> argparse.Namespace:
-    return _parser().parse_args(["batch", *map(str, words)])
+    return parser("batch").parse_args(["batch", *map(str, words)])
 
 
 def rows_in(output: Path) -> list[dict[str, object]]:

@@ -12,7 +12,6 @@ import pytest
 from evaluating import model
 
 from ergo.backends.scripted import ScriptedBackend
-from ergo.bench.command import add_bench_arguments, as_text, run_bench
 from ergo.bench.measure import Plan, bench
 from ergo.bench.roofline import (
     LookCost,
@@ -23,6 +22,7 @@ from ergo.bench.roofline import (
     throughput_roofline,
     vision_flops,
 )
+from ergo.cli.bench import add_arguments, as_text, run_bench
 from ergo.core.errors import BackendError, UsageError
 from ergo.core.messages import Completion, Request, Seconds, Usage
 from ergo.evals.conditions import Condition
@@ -108,7 +108,7 @@ def test_a_failed_round_is_in_no_figure_and_is_told() -> None:
 
 def test_the_command_saves_all_figures(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
-    add_bench_arguments(parser)
+    add_arguments(parser)
     (tmp_path / "config.json").write_text(json.dumps(QWEN2_5_VL_7B))
     flags = f"--budget 64 --direct 256 --rounds 1 --concurrency 1 --megapixels 0.2 --save {tmp_path}/b.json --output-tokens 5 3"
     args = parser.parse_args([*flags.split(), "--config", f"{tmp_path}/config.json", "--rates", "790", "4.3"])

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from evaluating import knowing, model, picture, samples
 
+from ergo.cli import eval as eval_verb
+from ergo.cli import report as report_verb
+from ergo.cli.eval import run_eval
+from ergo.cli.report import run_report
 from ergo.core.errors import UsageError
-from ergo.evals.command import add_eval_arguments, add_report_arguments, run_eval, run_report
 
 
 @pytest.fixture
@@ -25,8 +28,8 @@ def mine(tmp_path: Path) -> Path:
 
 def typed(*flags: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", default="scripted:x")
-    add_eval_arguments(parser)
+    eval_verb.add_arguments(parser)
+    parser.set_defaults(model="scripted:x")
     return parser.parse_args([str(flag) for flag in flags])
 
 
@@ -69,7 +72,7 @@ def test_runs_are_reported_and_compared(mine: Path, tmp_path: Path) -> None:
     for name, script in (("a", knowing), ("b", lambda request: "<answer>A</answer>")):
         list(run_eval(typed(mine, "--flow", "one_look", "--budget", "16", "--out", tmp_path / name), model(script)))
     parser = argparse.ArgumentParser()
-    add_report_arguments(parser)
+    report_verb.add_arguments(parser)
     lines = list(run_report(parser.parse_args([str(tmp_path / "a"), str(tmp_path / "b")])))
     assert "b:one_look@16" in lines[-1]
     assert "-60.0" in lines[-1]

@@ -12,9 +12,9 @@ from evaluating import COLOURS, ONE_LOOK, TWO_LOOKS, knowing, model, number_of, 
 
 from ergo.core.errors import BackendError, DataError, UsageError
 from ergo.core.messages import Completion, Request, Seconds, Usage
-from ergo.evals.command import write_report
 from ergo.evals.compare import between
 from ergo.evals.conditions import Condition, Protocol
+from ergo.evals.files import write_report
 from ergo.evals.page import page
 from ergo.evals.report import Report
 from ergo.evals.rows import read_run
@@ -25,7 +25,7 @@ from ergo.samples.sample import Sample
 
 def test_report_json_has_the_keys_that_others_rely_on(tmp_path: Path) -> None:
     run_folder(tmp_path, lambda: samples(6), model())
-    list(write_report(tmp_path))
+    write_report(tmp_path)
     told = json.loads((tmp_path / "report.json").read_text())
     assert {
         "samples", "failed", "accuracy", "accuracy_interval", "vision_tokens", "seconds", "region", "by_category",

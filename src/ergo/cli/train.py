@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ergo import recipes
+from ergo.cli.screen import say
 from ergo.core.errors import MissingExtra, UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ergo train`."""
+    parser.add_argument("recipe", help="a TOML file, see recipes/")
+    parser.add_argument("--out", default=None, help="run folder; the same command goes on where it stopped")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the recipe")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, then say where the checkpoint lies."""
+    from ergo import recipes
+    from ergo.images.memory import give_freed_memory_back
+
+    logging.getLogger("ergo").setLevel(logging.INFO)
+    give_freed_memory_back()
+    recipe = recipes.find(args.recipe)
+    folder = train(recipe, Path(args.out or f"runs/{recipe.stem}"), args.set)
+    say(f"checkpoint in {folder}")
+    return 0
 
 
 def train(recipe: Path, out: Path, changes: Sequence[str] = ()) -> Path:
     """Run, or go on with, what a recipe file says; returns the folder of the checkpoint."""
+    from ergo import recipes
+
     table = recipes.read_recipe(recipe, changes)
     kind = table.get("kind")
     if kind == "sft":

@@ -1,4 +1,4 @@
-"""The verb `bench`: flags in, lines of text out."""
+"""`ergo bench`: time direct and two-look flows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any
 from ergo.backends import Model
 from ergo.bench.measure import Bench, Measured, Plan, bench
 from ergo.bench.roofline import ModelShape, Rates, Roofline, measured_rates
+from ergo.cli.model import add_model_arguments, model_from
+from ergo.cli.screen import say_all
 from ergo.core.errors import DataError, UsageError
 from ergo.evals.conditions import Condition, conditions
 
 
-def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `ergo bench`, without those that name the model."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ergo bench`."""
     parser.add_argument("--budget", metavar="N", help="vision tokens of each of the two looks; default: the model's")
     parser.add_argument("--direct", default="full", metavar="N", help="vision tokens of the direct look")
     parser.add_argument(
@@ -32,6 +34,13 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
         "--rates", type=float, nargs=2, metavar=("TFLOPS", "TBS"), help="of a server's machine, for the roofline"
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="all figures as JSON")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, then print the figures."""
+    logging.getLogger("ergo").setLevel(logging.INFO)
+    return say_all(run_bench(args, model_from(args)))
 
 
 def run_bench(args: argparse.Namespace, model: Model) -> Iterator[str]:

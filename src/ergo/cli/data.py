@@ -1,4 +1,4 @@
-"""The verb `data`: flags in, lines of text out. `cli.py` names the model, finds the pictures to keep out, and prints."""
+"""`ergo data`: turn a public training set into samples worth training on."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ergo.backends import Model
+from ergo.cli.model import add_model_arguments, model_from
+from ergo.cli.screen import say_all
 from ergo.core.errors import UsageError
 from ergo.data import DATASETS
 from ergo.data.answerable import Examiner
 from ergo.data.example import Dropped
 from ergo.data.likeness import NEAR, Known
 from ergo.data.prepare import REASONS, FilterConfig, kept_on_disk, prepare
+from ergo.evals import benchmarks
 from ergo.images.decode import KINDS, PictureSource
 from ergo.samples.sample import read_samples, sample_to_json
 
 SUFFIXES = {f".{kind.lower()}" for kind in KINDS} | {".jpg", ".tif", ".jp2"}
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `ergo data`, without those that name the model."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ergo data`."""
     parser.add_argument("name", choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="FOLDER", help="where the set lies")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a Sample JSONL; a report beside it")
@@ -43,16 +46,24 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--words", type=int, default=5, metavar="N", help="most words of a free answer")
     parser.add_argument("--limit", type=int, metavar="N", help="stop when N samples are kept")
     parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="samples under way at once")
+    add_model_arguments(parser, "--answerable", default=None)
 
 
-def pictures_of(name: str) -> Iterator[PictureSource] | None:
-    """The pictures of a folder or a Sample JSONL; None: it is neither."""
+def run(args: argparse.Namespace) -> int:
+    """Filter, then print what was dropped and why."""
+    kept_out = (picture for name in args.against for picture in pictures_of(name, args.data))
+    model = model_from(args, batch=args.concurrency) if args.model else None
+    return say_all(run_data(args, kept_out, model))
+
+
+def pictures_of(name: str, data: Path) -> Iterator[PictureSource]:
+    """The pictures of a folder, of a Sample JSONL, or of a benchmark."""
     path = Path(name)
     if path.suffix == ".jsonl":
         return (sample.image for sample in read_samples(path))
     if path.is_dir():
         return (file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES)
-    return None
+    return (sample.image for sample in benchmarks.find(name, data).samples())
 
 
 def run_data(args: argparse.Namespace, against: Iterable[PictureSource], model: Model | None) -> Iterator[str]:

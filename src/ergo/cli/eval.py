@@ -1,24 +1,21 @@
-"""The verbs `eval` and `report`: flags in, lines of text out. `cli.py` names the model and prints."""
+"""`ergo eval`: measure a model on a benchmark."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ergo.backends import Model
+from ergo.cli.model import add_model_arguments, model_from
+from ergo.cli.report import report_lines
+from ergo.cli.screen import say_all
 from ergo.core.errors import UsageError
 from ergo.core.messages import Sampling
 from ergo.evals import benchmarks
-from ergo.evals.compare import between
 from ergo.evals.conditions import ORDERS, Condition, Protocol, conditions, conditions_listed
-from ergo.evals.page import page
-from ergo.evals.report import Report
-from ergo.evals.rows import read_run
 from ergo.evals.run import EvalProgress, evaluate
-from ergo.evals.table import comparison_table, table
 from ergo.grading import MATCHINGS
 from ergo.traces.folder import RunFolder
 from ergo.traces.provenance import folder_hash
@@ -26,8 +23,8 @@ from ergo.traces.provenance import folder_hash
 EVERY = 5.0  # seconds between two lines of progress
 
 
-def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `ergo eval`, without those that name the model."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ergo eval`."""
     parser.add_argument("benchmark", help=f"{', '.join(benchmarks.BENCHMARKS)}, or your own .jsonl, .csv or .tsv")
     parser.add_argument(
         "--data", type=Path, default=Path("data"), metavar="DIR", help="where benchmarks are fetched to"
@@ -47,6 +44,12 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--concurrency", type=int, default=16, metavar="N", help="samples at once")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; the same command goes on where it stopped")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, then print the report."""
+    return say_all(run_eval(args, model_from(args, batch=args.concurrency)))
 
 
 def run_eval(args: argparse.Namespace, model: Model) -> Iterator[str]:
@@ -63,7 +66,7 @@ def run_eval(args: argparse.Namespace, model: Model) -> Iterator[str]:
     out = args.out or Path("runs") / f"{Path(data.name).stem}-{_plain(args.model)}"
     with RunFolder(out, _config(args, data, model, chosen)) as folder:
         yield from _told(evaluate(data.samples, chosen, protocol, model, folder, args.concurrency))
-    yield from write_report(out)
+    yield from report_lines(out)
 
 
 def _config(
@@ -118,29 +121,3 @@ def _line(now: EvalProgress) -> str:
         f"{now.condition.name}: {now.done} asked, {now.right / now.done:.1%} right{failed}, "
         f"{now.done / max(now.seconds, 1e-9):.1f}/s"
     )
-
-
-def write_report(folder: Path, baseline: str | None = None) -> Iterator[str]:
-    """Make report.json and report.html of a run; the table, and where the page lies."""
-    report = Report.of(folder, baseline)
-    (folder / "report.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
-    (folder / "report.html").write_text(page(report), encoding="utf-8")
-    yield table(report)
-    yield f"page: {folder / 'report.html'}"
-
-
-def add_report_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `ergo report`."""
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run folders; each is compared with the first"
-    )
-    parser.add_argument("--against", metavar="CONDITION", help="what the others of a run are compared with")
-
-
-def run_report(args: argparse.Namespace) -> Iterator[str]:
-    """Report on each run, then compare each with the first."""
-    for folder in args.runs:
-        yield from write_report(folder, args.against)
-    first, *others = (read_run(folder) for folder in args.runs)
-    for other in others:
-        yield comparison_table(between(first, other))

@@ -1,4 +1,4 @@
-"""The verb `batch`: flags in, lines of progress out."""
+"""`ergo batch`: the same two looks over millions of pictures."""
 
 from __future__ import annotations
 
@@ -8,13 +8,52 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from ergo.backends import Model
-from ergo.batch.rows import read_rows
-from ergo.batch.run import BatchProgress, Fleet, run_here, run_on_ray
-from ergo.batch.shards import Shards
-from ergo.batch.worker import BatchConfig, Worker
-from ergo.core.errors import UsageError
+from ergo.cli.model import add_model_arguments, model_from
+from ergo.cli.screen import say_all
+from ergo.core.errors import MissingExtra, UsageError
+
+try:
+    from ergo.batch.rows import read_rows
+    from ergo.batch.run import BatchProgress, Fleet, run_here, run_on_ray
+    from ergo.batch.shards import Shards
+    from ergo.batch.worker import BatchConfig, Worker
+except ImportError as error:
+    raise MissingExtra("ergo batch", "batch") from error
 
 EVERY = 5.0  # seconds between two lines
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ergo batch`."""
+    parser.add_argument("input", help="a folder, a glob, or a .jsonl, .csv or .parquet file; any fsspec address")
+    parser.add_argument(
+        "output", help="a folder of its own for Parquet shards; the same command goes on where it stopped"
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--question", help="asked about every picture; without it the table's own column")
+    parser.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="answers to choose from")
+    parser.add_argument("--flow", default="coarse_to_fine", choices=("coarse_to_fine", "one_look"))
+    parser.add_argument("--budget", type=int, metavar="N", help="most vision tokens of each look")
+    parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of each reply")
+    parser.add_argument(
+        "--where",
+        default="local",
+        metavar="PLACE",
+        help="local, ray (on this machine), or a cluster's address (ray://...)",
+    )
+    parser.add_argument("--num-actors", type=int, default=1, metavar="N", help="models, on Ray")
+    parser.add_argument("--gpus", type=float, default=0.0, metavar="N", help="of each actor, on Ray")
+    parser.add_argument(
+        "--concurrency", type=int, default=32, metavar="N", help="rows under way at once, in each model"
+    )
+    parser.add_argument("--shard", type=int, default=256, metavar="N", help="rows in an output file")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    parser.add_argument("--retry-failed", action="store_true", help="ask again what failed in earlier sessions")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the job, printing its progress."""
+    return say_all(batch(args, lambda: model_from(args, batch=args.concurrency)))
 
 
 def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> Iterator[str]:
