@@ -1,17 +1,17 @@
 #!/bin/sh
 # The paper's ablation in this world and DTPO beside it: six recipes, SEEDS seeds, STEPS steps of 32 rollouts each, then one table.
-# From a checkout, after `ergo train recipes/tiny-loose.toml`: sh recipes/ablation.sh. Goes on where it stopped.
+# From a checkout, after `ergo train tiny-poor-localisation`: sh tools/ablation.sh. Goes on where it stopped.
 set -eu
 : "${SEEDS:=0 1 2}" "${STEPS:=40}" "${SAMPLES:=500}" "${OUT:=runs/ablation}"
 export OMP_NUM_THREADS=1
 judge() { # model, name
   ergo eval world --limit "$SAMPLES" --conditions coarse_to_fine@100 --max-tokens 64 --window 20 --model "$1" --out "$OUT/$2-test"
 }
-judge hf:runs/tiny-loose/checkpoint start
+judge hf:runs/tiny-poor-localisation/checkpoint start
 for seed in $SEEDS; do
-  for name in accuracy region box weights full turns; do
+  for name in accuracy region box weights full per-turn; do
     run="$OUT/$name-$seed"
-    [ -d "$run/checkpoint" ] || ergo train "recipes/ablation-$name.toml" --out "$run" --set "seed=$seed" \
+    [ -d "$run/checkpoint" ] || ergo train "ablation-$name" --out "$run" --set "seed=$seed" \
       "trl.max_steps=$STEPS" "trl.save_steps=$STEPS" trl.gradient_accumulation_steps=2 trl.learning_rate=3e-4 validate_every=0 show_every=0 "trl.report_to='none'"
     judge "hf:$run/checkpoint" "$name-$seed"
   done
@@ -27,7 +27,7 @@ def row(folders):
     return " | ".join(cells)
 
 print("| recipe | accuracy % (each seed) | contains % | area % |\n|---|---|---|---|")
-for name in ("start", "accuracy", "region", "box", "weights", "full", "turns"):
+for name in ("start", "accuracy", "region", "box", "weights", "full", "per-turn"):
     folders = sorted(Path(sys.argv[1]).glob(f"{name}-test/report.json" if name == "start" else f"{name}-[0-9]*-test/report.json"))
     print(f"| {name} | {row(folders)} |")
 TABLE

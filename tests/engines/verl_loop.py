@@ -225,16 +225,14 @@ def test_the_recipe_for_a_cluster_is_one_that_verl_composes() -> None:
     with initialize_config_dir(str(RECIPES), version_base=None):
         config = compose("verl-ergo-7b")
     assert config.actor_rollout_ref.rollout.agent.default_agent_loop == "ergo"
-    assert (
-        config.reward.custom_reward_function.reward_kwargs.recipe == config.ergo.recipe == "recipes/ergo-7b-paper.toml"
-    )
+    assert config.reward.custom_reward_function.reward_kwargs.recipe == config.ergo.recipe == "ergo-7b-paper"
     assert get_dataset_class(config.data).__name__ == "Samples"
     assert callable(get_custom_reward_fn(config))
     from ergo.contrib.verl import recipe_at
 
-    ours = recipe_at(str(RECIPES.parent / config.ergo.recipe))
+    ours = recipe_at(config.ergo.recipe)
     assert config.actor_rollout_ref.rollout.n == ours.trl["num_generations"]
     assert config.actor_rollout_ref.actor.optim.lr == ours.trl["learning_rate"]
     assert config.actor_rollout_ref.actor.kl_loss_coef == ours.trl["beta"]
     assert config.data.max_prompt_length >= ours.budget + 300  # the coarse view, and the published prompt around it
-    assert config.data.max_response_length >= ours.budget + 2 * ours.words + 200
+    assert config.data.max_response_length >= ours.budget + 2 * ours.max_completion_length + 200

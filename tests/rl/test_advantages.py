@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,7 +62,7 @@ def test_each_turn_weighs_the_same_however_long_it_is() -> None:
 
 def test_the_trainer_pays_each_reply_for_what_it_did(tmp_path: Path) -> None:
     """Through TRL's batch, groups and loss."""
-    chosen = replace(recipe("temperature=1.3"), rewards=PAID)
+    chosen = recipe("temperature=1.3").model_copy(update={"rewards": PAID})
     trainer = LooksTrainer(chosen, TINY, source_of("world", 40), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
     trainer.model.train()
     inputs = [dict(trainer.train_dataset[number // 4]) for number in range(8)]

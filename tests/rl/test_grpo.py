@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,7 +115,11 @@ def test_settled_questions_can_be_left_out(tmp_path: Path) -> None:
     """At temperature 1 and 40 tokens a look the start answers some of 16 questions always alike, and some not."""
     chosen = recipe("samples=16")
     trainer = LooksTrainer(
-        replace(chosen, probe=4), TINY, source_of("world", 16), Verifier(open_backend("ergo-tiny"), 40), tmp_path
+        chosen.model_copy(update={"probe": 4}),
+        TINY,
+        source_of("world", 16),
+        Verifier(open_backend("ergo-tiny"), 40),
+        tmp_path,
     )
     kept = _undecided(trainer, tmp_path / "undecided.json")
     assert 0 < len(kept) < 16
@@ -128,11 +131,13 @@ def test_settled_questions_can_be_left_out(tmp_path: Path) -> None:
 
 
 def test_budgets_take_turns_by_question(tmp_path: Path) -> None:
-    chosen = replace(recipe("samples=8"), budgets=(30, 60))
+    chosen = recipe("samples=8").model_copy(update={"budgets": (30, 60)})
     trainer = LooksTrainer(chosen, TINY, source_of("world", 8), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
     trainer._generate([[{"role": "user", "content": str(number)}] for number in (0, 0, 1, 1)])
     [vision] = trainer._metrics["train"]["tokens/vision"]
-    only_30 = LooksTrainer(replace(chosen, budgets=(30,)), TINY, trainer.source, trainer.verifier, tmp_path)
+    only_30 = LooksTrainer(
+        chosen.model_copy(update={"budgets": (30,)}), TINY, trainer.source, trainer.verifier, tmp_path
+    )
     only_30._generate([[{"role": "user", "content": str(number)}] for number in (0, 0, 1, 1)])
     [few] = only_30._metrics["train"]["tokens/vision"]
     assert few <= 60 < vision <= 120

@@ -31,6 +31,16 @@ SHIPPED = {
 TINY = SHIPPED["ergo-tiny"]
 
 
+def shipped_folder(name: str) -> str:
+    """The folder of a model found by a name of ours."""
+    if not Path(SHIPPED[name]).is_dir():
+        raise UsageError(
+            f"{name} is not in an installed package: take weights/{name} from a checkout, name a folder of your own, "
+            "or make it again: `ergo train tiny-places`, then `ergo train tiny-sft` (an hour)"
+        )
+    return SHIPPED[name]
+
+
 @dataclass(frozen=True)
 class Model:
     """A model ready to be asked. patch: side in pixels of what one of its vision tokens sees."""
@@ -62,7 +72,7 @@ def open_backend(spec: str, family: str | None = None, **settings: Any) -> Model
     kind, separator, rest = spec.partition(":")
     if spec in SHIPPED or kind == "hf":
         name = rest or spec
-        return _open_local(SHIPPED.get(name, name), family, settings)
+        return _open_local(shipped_folder(name) if name in SHIPPED else name, family, settings)
     if kind == "openai" and rest:
         return _open_endpoint(rest, family, settings)
     if kind == "scripted":

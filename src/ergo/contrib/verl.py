@@ -38,10 +38,11 @@ from ergo.core.runner import Backend, Trace, drive
 from ergo.families import family_named
 from ergo.families.base import ModelFamily
 from ergo.images.decode import load_image
-from ergo.recipes import read_recipe
+from ergo.recipes import find, read_recipe
+from ergo.recipes.schema import checked
 from ergo.rl.episode import Episode, episode_of
 from ergo.rl.evidence import Rollout, Verifier, gather
-from ergo.rl.recipe import GrpoRecipe, grpo_recipe
+from ergo.rl.recipe import GrpoRecipe
 from ergo.rl.rewards import Evidence, Reward
 from ergo.samples.sample import Sample, read_samples, sample_from_json, sample_to_json
 
@@ -51,7 +52,7 @@ CONCURRENCY = 512  # rollouts of one agent worker; each waits in a thread, most 
 @cache
 def recipe_at(path: str) -> GrpoRecipe:
     """Read once in each worker."""
-    recipe = grpo_recipe(read_recipe(Path(path)))
+    recipe = checked(GrpoRecipe, read_recipe(find(path)))
     if any(reward.turn for reward in recipe.rewards):
         raise UsageError(
             f"{path} pays turns by themselves, and verl has one advantage a rollout: leave `turn` out, or use `ergo train`"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ergo.backends import SHIPPED
+from ergo.backends import SHIPPED, shipped_folder
 from ergo.core.errors import UsageError
 
 HERE = Path(__file__).resolve().parent
@@ -34,28 +34,46 @@ def find(name: str) -> Path:
 
 def weights(start: str) -> str:
     """What a recipe's `start` means to transformers: a folder, or a Hub name. A shipped model goes by its name."""
-    return SHIPPED.get(start, start)
+    if start in SHIPPED:
+        return shipped_folder(start)
+    *_, run, last = ("", *Path(start).parts)
+    if last == "checkpoint" and not Path(start).is_dir():
+        made = f"`ergo train {run}` makes it" if run in shipped() else "train it first, or say `start`"
+        raise UsageError(f"there is no checkpoint {start}: {made}")
+    return start
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
     """The recipe as written, with changes of the form `rate=1e-3` or `shape.layers=6` applied.
 
-    `base = "other.toml"` starts from another recipe beside it: tables are merged, all else replaced.
+    `base = "other"` starts from another recipe, beside it or shipped: tables are merged, all else replaced.
     """
-    if not path.is_file():
-        raise UsageError(f"{path} is not a file; recipes that ship go by name: {', '.join(shipped())}")
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
-    if "base" in table:
-        table = _over(read_recipe(path.parent / table.pop("base")), table)
+    table = _read(path, ())
     for change in changes:
         key, separator, value = change.partition("=")
         if not separator:
             raise UsageError(f"--set wants key=value, not {change!r}")
         _put(table, key.strip(), value.strip())
     return table
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror}); recipes that ship: {', '.join(shipped())}"
+        ) from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    if "base" not in table:
+        return table
+    base = str(table.pop("base"))
+    beside = path.parent / f"{base.removesuffix('.toml')}.toml"
+    below = beside if beside.is_file() else find(base)
+    if below.resolve() in {one.resolve() for one in (*above, path)}:
+        raise UsageError(f"{path} is its own base")
+    return _over(_read(below, (*above, path)), table)
 
 
 def _over(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
@@ -70,11 +88,11 @@ def _put(table: dict[str, Any], key: str, value: str) -> None:
     """A name that the recipe does not know is refused when the recipe is checked."""
     *path, last = key.split(".")
     for name in path:
-        inner = table.get(name)
+        inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"the recipe has no table {name!r}, asked for by --set {key}")
+            raise UsageError(f"--set {key}: {name} is no table but {inner!r}; set it as a whole")
         table = inner
     try:
         table[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        table[last] = value
+        table[last] = value  # text needs no quotes on a command line

@@ -2,74 +2,106 @@
 
 from __future__ import annotations
 
+import inspect
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ergo.core.errors import UsageError
+from ergo.recipes.schema import RecipeTable, check_arguments, check_value, checked, unknown
 from ergo.rl.rewards import Reward
 
+OURS_IN_TRL = {
+    "output_dir": "it is --out",
+    "seed": "say `seed`",
+    "temperature": "say `temperature`",
+    "max_completion_length": "say `max_completion_length`, the most tokens of each reply",
+    "reward_weights": "say `weight` in [[reward]]",
+    "use_cpu": "it follows from the machine",
+    "log_multimodal": "saved rollouts are set by `show_every`",
+}
+"""Arguments of trl.GRPOConfig that a recipe must not give."""
 
-@dataclass(frozen=True)
-class GrpoRecipe:
+
+class GrpoRecipe(RecipeTable):
     """Reinforcement learning (paper section 4, by TRL's GRPOTrainer).
 
-    start: the policy: a checkpoint's folder or Hub name. verifier: the frozen model R, any model name
-    that `open_backend` takes; None for `start` itself, frozen. seed: of data and sampling.
-    data, samples: where questions come from (train/source.py), and how many of the world's.
-    budget: vision tokens of each look, and of the crop that the verifier sees. budgets: those of rollouts
-        instead, question by question in turn, so that no budget is forgotten. max_completion_length: most tokens of each reply.
-    temperature: of rollouts.
-    average: how many of the last saved checkpoints the final weights are the mean of (0: the last step's alone). Near an optimum half of
-        what separates two checkpoints is noise, and a mean takes it out (stochastic weight averaging, arXiv 1803.05407).
-    probe: rollouts of each question before training; only questions that came out both right and wrong are trained
-        on (0: all are).
-    rewards: what is paid for, with weights. frozen: parts of parameter names that are not trained.
-    lora: arguments of peft.LoraConfig; None to train all weights.
-    validation, validate_every: a source as `data`, and steps between two measurements on
-        `validation_samples` of it (0: never). show_every: steps between rollouts kept as pictures.
+    start: the policy: a checkpoint's folder, a Hub name, or a model of this package. verifier: the frozen model R,
+        any model name that `open_backend` takes; None for `start` itself, frozen. seed: of data and sampling.
+    data, samples: where questions come from (rl/source.py), and how many of the world's (0: a file is read whole).
+    budget: vision tokens of each look, and of the crop that the verifier sees. budgets: those of rollouts instead,
+        alternated question by question, so that no budget is forgotten.
+    max_completion_length: most tokens of each reply. temperature: of rollouts.
+    average: the final weights are the mean of this many of the last saved checkpoints (0: those of the last step).
+        Near an optimum half of what separates two checkpoints is noise, and a mean takes it out (stochastic weight
+        averaging, arXiv 1803.05407).
+    probe: rollouts of each question before training; only mixed-outcome questions, answered both rightly and
+        wrongly, are trained on (0: all are).
+    rewards: `[[reward]]` in the file: what a reply is rewarded for, with weights. frozen: parts of the names of
+        parameters that are not trained.
+    lora: arguments of peft.LoraConfig; None to train all weights. trl: arguments of trl.GRPOConfig.
+    validation, validate_every: a source as `data`, and steps between two measurements on `validation_samples` of
+        it (0: never). show_every: steps between rollouts saved as pictures (0: never).
     patience: steps without signal, or with the whole picture as region, before the run stops itself.
-    trl: arguments of trl.GRPOConfig, passed through.
     """
 
-    kind: str
+    kind: Literal["grpo"]
     start: str
-    seed: int
+    seed: NonNegativeInt
     data: str
-    samples: int
-    budget: int
-    max_completion_length: int
-    rewards: tuple[Reward, ...]
+    samples: NonNegativeInt
+    budget: PositiveInt
+    max_completion_length: PositiveInt
+    rewards: Annotated[tuple[Reward, ...], Field(alias="reward", min_length=1)]
     trl: Mapping[str, Any]
     verifier: str | None = None
-    budgets: tuple[int, ...] = ()
-    temperature: float = 1.0
-    average: int = 0
-    probe: int = 0
+    budgets: tuple[PositiveInt, ...] = ()
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    average: NonNegativeInt = 0
+    probe: NonNegativeInt = 0
     frozen: tuple[str, ...] = ()
     lora: Mapping[str, Any] | None = None
     validation: str = "world:validation"
-    validation_samples: int = 200
-    validate_every: int = 50
-    show_every: int = 50
-    patience: int = 25
-    threads: int = 1
+    validation_samples: PositiveInt = 200
+    validate_every: NonNegativeInt = 50
+    show_every: NonNegativeInt = 50
+    patience: PositiveInt = 25
+    threads: PositiveInt = 1
+
+    def model_post_init(self, _: Any) -> None:
+        if self.probe == 1:
+            raise UsageError("probe: outcomes of one rollout cannot be mixed: 0, or 2 and more")
+        for reward in self.rewards:
+            _check_options(reward)
+            if reward.turn and "multi_objective_aggregation" in self.trl:
+                raise UsageError(
+                    f"the reward {reward.name} names a turn: each turn's rewards are summed, "
+                    "so leave out trl.multi_objective_aggregation"
+                )
 
 
-def grpo_recipe(table: dict[str, Any]) -> GrpoRecipe:
-    """A checked GrpoRecipe from a recipe's table."""
-    table = dict(table)
-    try:
-        rewards = tuple(Reward(**row) for row in table.pop("reward"))
-        recipe = GrpoRecipe(
-            rewards=rewards, frozen=tuple(table.pop("frozen", ())), budgets=tuple(table.pop("budgets", ())), **table
-        )
-    except (TypeError, KeyError) as error:
-        raise UsageError(f"the recipe does not fit reinforcement learning: {error}") from error
-    for reward in recipe.rewards:
-        reward.scorer()
-        if reward.turn and "multi_objective_aggregation" in recipe.trl:
-            raise UsageError(
-                f"the reward {reward.name} names a turn: each turn's rewards are summed, so leave out trl.multi_objective_aggregation"
-            )
+def grpo_recipe(table: Mapping[str, Any]) -> GrpoRecipe:
+    """A checked GrpoRecipe, the arguments of TRL and PEFT among it."""
+    recipe = checked(GrpoRecipe, table)
+    from trl import GRPOConfig
+
+    check_arguments(recipe.trl, GRPOConfig, "trl", OURS_IN_TRL)
+    if recipe.lora is not None:
+        from peft import LoraConfig
+
+        check_arguments(recipe.lora, LoraConfig, "lora", {"task_type": "it is CAUSAL_LM"})
     return recipe
+
+
+def _check_options(reward: Reward) -> None:
+    """A reward's constants must be parameters of its function, of the right type."""
+    score = reward.scorer().func
+    hints = typing.get_type_hints(score)
+    _, *constants = inspect.signature(score).parameters
+    for key, value in reward.options.items():
+        name = f"options.{key} of the reward {reward.name}"
+        if key not in constants:
+            raise UsageError(f"the recipe does not fit: {unknown(name, key, constants)}")
+        check_value(value, hints.get(key, Any), name)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from ergo.core.errors import UsageError
 from ergo.core.geometry import Box, Size
@@ -158,6 +158,8 @@ class Reward:
     to look) or 2 (the answer); None for both. Where any reward names one, each reply has its own advantage (train/turns.py).
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}  # read from a recipe
+
     name: str
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -169,7 +171,7 @@ class Reward:
                 f"the reward {self.name} is paid to turn 1 (where to look) or 2 (the answer), not {self.turn!r}"
             )
 
-    def scorer(self) -> Callable[[Evidence], float | None]:
+    def scorer(self) -> partial[float | None]:
         """The function with its constants filled in."""
         return partial(_function(self.name), **self.options)
 

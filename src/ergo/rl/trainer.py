@@ -84,7 +84,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     if trainer.accelerator.is_main_process:
         if recipe.average:
             _average(out, recipe.average)
-        (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2, default=dict) + "\n")
+        (out / "recipe.json").write_text(recipe.model_dump_json(indent=2, by_alias=True) + "\n")
     return out / "checkpoint"
 
 

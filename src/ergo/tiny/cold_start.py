@@ -13,7 +13,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ def train(recipe: SftRecipe, out: Path) -> Path:
             log.info("%s", row)
         if (step + 1) % recipe.save_every == 0 or step + 1 == len(lessons):
             _save(out, model, processor, optimisers, step + 1)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    (out / "recipe.json").write_text(recipe.model_dump_json(indent=2, by_alias=True) + "\n")
     return out / "checkpoint"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -34,7 +35,9 @@ class Mix:
     pictures: per batch. questions: per picture. placed: share of questions asked again until they ask for a place in the picture.
     """
 
-    kind: str
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}  # read from a recipe
+
+    kind: Literal["places", "crop", "looks", "direct", "full"]
     share: float
     pictures: int
     questions: int
@@ -45,8 +48,10 @@ class Mix:
 class Stage:
     """until: last step (exclusive) of this stage."""
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
     until: int
-    mixes: tuple[Mix, ...]
+    mix: tuple[Mix, ...]
 
 
 class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
@@ -78,7 +83,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([5, self.seed, step])
         stage = next(stage for stage in self.stages if step < stage.until)
-        mix = _chosen(rng, stage.mixes)
+        mix = _chosen(rng, stage.mix)
         budget = self.budgets[int(rng.integers(len(self.budgets)))]
         packs = []
         for _ in range(mix.pictures):

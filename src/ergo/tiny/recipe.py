@@ -2,73 +2,75 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ergo.core.errors import UsageError
-from ergo.tiny.lessons import Mix, Stage
+from ergo.recipes.schema import RecipeTable, checked
+from ergo.tiny.lessons import Stage
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Hidden sizes, numbers of blocks and heads of ergo-tiny (train/tiny.py)."""
+class Shape(RecipeTable):
+    """Hidden sizes (text and vision), numbers of blocks (depth: of vision) and heads of ergo-tiny (tiny/model.py)."""
 
-    vision: int
-    depth: int
-    text: int
-    layers: int
-    heads: int
+    vision: PositiveInt
+    depth: PositiveInt
+    text: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
 
 
-@dataclass(frozen=True)
-class SftRecipe:
-    """A cold start.
+class SftRecipe(RecipeTable):
+    """A cold start: supervised learning of both looks.
 
-    seed: of weights and data. start: a checkpoint folder to go on from, instead of fresh weights.
+    seed: of weights and data. start: a checkpoint folder, or a model of this package, to go on from; None for fresh
+        weights of `shape`.
+    stages: `[[stage]]` in the file: what is taught until which step.
     budgets: vision tokens of the coarse and the close view; each batch draws one. full: of the direct look.
-    rate, matrix_rate: highest learning rates of AdamW, and of Muon (in AdamW's measure) for the hidden
-        matrices; both rise over `warmup` steps and fall as a cosine to a twentieth.
-    soften: deviation, in thousandths, over which the target of a coordinate is spread.
-    naming: weight of naming what lies under each vision token.
-    loose: share of its sides by which a taught region is moved at most, either way: a start that does not yet know
-        where to look, for reinforcement learning to find out.
-    again: whether a place in the picture is said again before an answer that is a place.
-    looking: weight of attending, in layer `watched`, to what is being read off the picture.
-    threads: CPU threads of the trainer. workers: processes that draw ahead. save_every: steps.
+    rate, matrix_rate: highest learning rates of AdamW, and of Muon (in AdamW's measure) for the hidden matrices;
+        both rise over `warmup` steps and fall as a cosine to a twentieth. decay: weight decay. clip: of gradients.
+    label_smoothing: deviation, in thousandths, over which the target of a coordinate is spread.
+    patch_label_weight: weight of predicting what lies under each vision token.
+    attention_weight: weight of attending, in layer `attention_layer`, to what is being read off the picture.
+    box_jitter: largest shift of a taught region, as a share of its own sides: the policy then has poor
+        localisation, for reinforcement learning to mend.
+    repeat_location: whether a place in the picture is written again before an answer that is a place.
+    threads: CPU threads of the trainer. workers: processes that draw ahead. save_every, log_every: steps.
     """
 
-    kind: str
-    seed: int
+    kind: Literal["sft"]
+    seed: NonNegativeInt
     shape: Shape
-    stages: tuple[Stage, ...]
-    budgets: tuple[int, ...]
-    full: int
-    rate: float
-    matrix_rate: float
-    warmup: int
-    decay: float
-    label_smoothing: float
-    patch_label_weight: float
-    attention_weight: float
-    attention_layer: int
-    box_jitter: float = 0.0
+    stages: Annotated[tuple[Stage, ...], Field(alias="stage", min_length=1)]
+    budgets: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    full: PositiveInt
+    rate: PositiveFloat
+    matrix_rate: PositiveFloat
+    warmup: NonNegativeInt
+    decay: NonNegativeFloat
+    label_smoothing: NonNegativeFloat
+    patch_label_weight: NonNegativeFloat
+    attention_weight: NonNegativeFloat
+    attention_layer: NonNegativeInt
+    box_jitter: NonNegativeFloat = 0.0
     repeat_location: bool = False
-    clip: float = 1.0
+    clip: PositiveFloat = 1.0
     start: str | None = None
-    threads: int = 1
-    workers: int = 1
-    save_every: int = 200
-    log_every: int = 20
+    threads: PositiveInt = 1
+    workers: NonNegativeInt = 1
+    save_every: PositiveInt = 200
+    log_every: PositiveInt = 20
+
+    def model_post_init(self, _: Any) -> None:
+        if self.attention_layer >= self.shape.layers:
+            raise UsageError(f"attention_layer: the model has layers 0 to {self.shape.layers - 1}")
+        ends = [stage.until for stage in self.stages]
+        if ends != sorted(set(ends)) or ends[0] < 1:
+            raise UsageError(f"stage: each `until` must be after the one before it, not {ends}")
 
 
-def sft_recipe(table: dict[str, Any]) -> SftRecipe:
+def sft_recipe(table: Mapping[str, Any]) -> SftRecipe:
     """A checked SftRecipe from a recipe's table."""
-    table = dict(table)
-    try:
-        shape = Shape(**table.pop("shape"))
-        stages = tuple(
-            Stage(int(stage["until"]), tuple(Mix(**mix) for mix in stage["mix"])) for stage in table.pop("stage")
-        )
-        return SftRecipe(shape=shape, stages=stages, budgets=tuple(table.pop("budgets")), **table)
-    except (TypeError, KeyError) as error:
-        raise UsageError(f"the recipe does not fit a cold start: {error}") from error
+    return checked(SftRecipe, table)
