@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_batch import opened, rows_in, typed
+from test_batch import kind, opened, rows_in, typed
 
 from ergo.backends import Model, open_backend
 from ergo.batch.rows import BatchRow, read_rows
@@ -31,8 +31,8 @@ from ergo.world.questions import generate
 
 ROWS, STINTS, POISONED = 5_000, 10, 100  # one row in POISONED is poison
 FILES = 40
-IN_FLIGHT = 8
-HOW = BatchConfig(budget=640, max_tokens=64)
+CONCURRENCY = 8
+CONFIG = BatchConfig(budget=640, max_tokens=64)
 POISON = {
     "cut off": (lambda whole: whole[: len(whole) // 2], "truncated"),
     "empty": (lambda whole: b"", "empty"),
@@ -72,13 +72,13 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]
 
 def bare(rows: list[BatchRow], model: Model) -> None:
     """The flow and nothing else, on the same pictures."""
-    looking = model.look_config(HOW.budget)
-    jobs = ((row, partial(_look, row, looking)) for row in rows)
-    assert sum(trace.error is None for trace in run(jobs, model.backend, IN_FLIGHT)) == len(rows)
+    config = model.look_config(CONFIG.budget)
+    jobs = ((row, partial(_look, row, config)) for row in rows)
+    assert sum(trace.error is None for trace in run(jobs, model.backend, CONCURRENCY)) == len(rows)
 
 
-def _look(row: BatchRow, looking):  # type: ignore[no-untyped-def]
-    return coarse_to_fine(open_picture(row.address), Question(row.question), looking)
+def _look(row: BatchRow, config):  # type: ignore[no-untyped-def]
+    return coarse_to_fine(open_picture(row.address), Question(row.question), config)
 
 
 def peak() -> float:
@@ -103,7 +103,8 @@ def test_five_thousand_pictures(job: tuple[Path, dict[str, str]], tmp_path: Path
         Path("/proc/self/clear_refs").write_text("5")  # from here on the peak is counted anew
         began = time.perf_counter()
         done = sum(
-            1 for _ in run_here(rows((stint + 1) * ROWS // STINTS), shards, Worker(model, HOW, IN_FLIGHT), 100, None)
+            1
+            for _ in run_here(rows((stint + 1) * ROWS // STINTS), shards, Worker(model, CONFIG, CONCURRENCY), 100, None)
         )
         batched = done / (time.perf_counter() - began)
         memory.append(peak())
@@ -120,7 +121,7 @@ def test_five_thousand_pictures(job: tuple[Path, dict[str, str]], tmp_path: Path
         f"rate: median {100 * statistics.median(shares):.1f} % of the bare flow ({100 * min(shares):.1f} to {100 * max(shares):.1f})"
     )
     assert sorted(Counter(row["id"] for row in answered).items()) == sorted((str(number), 1) for number in range(ROWS))
-    assert {row["id"]: row["error_kind"] for row in answered if row["error_kind"]} == expected
+    assert {row["id"]: kind(row) for row in answered if row["error"]} == expected
     assert statistics.median(shares) >= 0.9
     early, late = statistics.mean(memory[: STINTS // 2]), statistics.mean(memory[STINTS // 2 :])
     print(
@@ -142,10 +143,10 @@ def test_two_hundred_pictures_with_the_embedded_model(tmp_path: Path) -> None:
         )
     (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
     flags = ("--budget", "100", "--max-tokens", "64", "--concurrency", "20")
-    told = list(batch(typed(tmp_path / "rows.jsonl", tmp_path / "out", *flags), lambda: open_backend("ergo-tiny")))
+    lines = list(batch(typed(tmp_path / "rows.jsonl", tmp_path / "out", *flags), lambda: open_backend("ergo-tiny")))
     answered = {str(row["id"]): row for row in rows_in(tmp_path / "out")}
     right = sum(answered[sample.id]["answer"] == sample.answer for sample in generate("test", 200))
-    print(f"{told[-2]}; {right} of 200 right")
+    print(f"{lines[-2]}; {right} of 200 right")
     assert len(answered) == 200
-    assert not any(row["error_kind"] for row in answered.values())
+    assert not any(row["error"] for row in answered.values())
     assert right >= 160

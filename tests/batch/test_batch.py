@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,8 +23,8 @@ from PIL import Image
 from ergo.backends import Model
 from ergo.backends.scripted import ScriptedBackend
 from ergo.batch.rows import BatchRow, read_rows
-from ergo.batch.run import JOURNAL, STRIKES, run_here
-from ergo.batch.shards import Shards
+from ergo.batch.run import JOURNAL, MAX_CRASHES, run_here
+from ergo.batch.shards import SCHEMA, Shards
 from ergo.batch.worker import BatchConfig, Worker
 from ergo.cli.batch import batch
 from ergo.cli.main import parser
@@ -63,8 +64,13 @@ def typed(*words: object) -> argparse.Namespace:
     return parser("batch").parse_args(["batch", *map(str, words)])
 
 
-def rows_in(output: Path) -> list[dict[str, object]]:
+def rows_in(output: Path) -> list[dict[str, Any]]:
     return list(Shards(str(output)).rows())
+
+
+def kind(row: dict[str, Any]) -> str | None:
+    """The name of a row's failure."""
+    return row["error"]["kind"] if row["error"] else None
 
 
 def test_a_folder_becomes_shards_and_the_broken_picture_is_named(pictures: Path, tmp_path: Path) -> None:
@@ -74,13 +80,13 @@ def test_a_folder_becomes_shards_and_the_broken_picture_is_named(pictures: Path,
     assert "1 failed" in lines[-2]
     rows = rows_in(out)
     assert len(rows) == len({row["id"] for row in rows}) == 11
-    [broken] = [row for row in rows if row["error_kind"]]
+    [broken] = [row for row in rows if row["error"]]
     assert str(broken["picture"]).endswith("broken.jpg")
-    assert "not a picture" in str(broken["error"]) or broken["error"]
-    good = next(row for row in rows if not row["error_kind"])
+    assert kind(broken) == "broken"
+    good = next(row for row in rows if not row["error"])
     assert good["answer"] == "yes"
     assert good["region"]
-    assert len(good["vision_tokens"]) == len(good["seconds"]) == 2  # type: ignore[arg-type]
+    assert len(good["turns"]) == 2  # type: ignore[arg-type]
     assert sorted(path.suffix for path in out.iterdir()) == [".parquet"] * 3
 
 
@@ -103,7 +109,7 @@ def test_only_what_failed_is_asked_again_when_wanted(pictures: Path, tmp_path: P
     assert lines[0].startswith("1 failed")
     rows = rows_in(out)
     assert len(rows) == 11
-    assert not any(row["error_kind"] for row in rows)
+    assert not any(row["error"] for row in rows)
 
 
 def test_tables_bring_their_own_questions_options_and_ids(pictures: Path, tmp_path: Path) -> None:
@@ -130,9 +136,7 @@ def test_rows_that_are_none_are_answered_by_an_error(tmp_path: Path) -> None:
     )
     out = tmp_path / "out"
     list(batch(typed(tmp_path / "t.jsonl", out), opened))
-    assert Counter(row["error_kind"] for row in rows_in(out)) == {"bad_row": 4, "unreadable": 1} or all(
-        row["error"] for row in rows_in(out)
-    )
+    assert Counter(kind(row) for row in rows_in(out)) == {"bad_row": 4, "missing": 1}
     assert len(rows_in(out)) == 5
 
 
@@ -161,7 +165,7 @@ def test_any_fsspec_address_will_do(pictures: Path) -> None:
     list(batch(typed("memory://in", "memory://out", "--question", "Is it there?"), opened))
     rows = list(Shards("memory://out").rows())
     assert len(rows) == len(list(pictures.glob("*.jpg")))
-    assert sum(row["error_kind"] is None for row in rows) == 5
+    assert sum(row["error"] is None for row in rows) == 5
 
 
 def test_a_row_that_ends_the_process_is_quarantined_and_stops_nobody(tmp_path: Path) -> None:
@@ -181,11 +185,11 @@ list(t.batch(t.typed({str(tmp_path / "t.jsonl")!r}, {str(tmp_path / "out")!r}, "
     ends = 0
     while subprocess.run([sys.executable, "-c", code], check=False).returncode == 9:
         ends += 1
-        assert ends <= STRIKES
-    assert ends == STRIKES
+        assert ends <= MAX_CRASHES
+    assert ends == MAX_CRASHES
     rows = rows_in(tmp_path / "out")
     assert len(rows) == len({row["id"] for row in rows}) == 30
-    assert [(row["id"], row["error_kind"]) for row in rows if row["error_kind"]] == [("7", "killed_worker")]
+    assert [(row["id"], kind(row)) for row in rows if row["error"]] == [("7", "killed_worker")]
     assert not (tmp_path / "out" / JOURNAL).exists()
 
 
@@ -217,7 +221,11 @@ def killed_at_random(source: Path, out: Path, kills: int) -> None:
 
 def timeless(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     return sorted(
-        ({key: value for key, value in row.items() if key != "seconds"} for row in rows), key=lambda row: str(row["id"])
+        (
+            row | {"seconds": 0, "turns": [turn | {"seconds": 0} for turn in row["turns"]]}  # type: ignore[attr-defined]
+            for row in rows
+        ),
+        key=lambda row: str(row["id"]),
     )
 
 
@@ -239,8 +247,8 @@ def test_killed_at_random_moments_each_row_is_there_once(tmp_path: Path, kills: 
     assert len(disturbed) == len(list(source.iterdir()))
 
 
-def test_pictures_are_opened_only_for_rows_under_way(tmp_path: Path) -> None:
-    """Memory is that of the rows in flight: rows are drawn from the input one by one."""
+def test_pictures_are_opened_only_for_rows_in_progress(tmp_path: Path) -> None:
+    """Memory is that of the rows in progress: rows are drawn from the input one by one."""
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     drawn: list[int] = []
 
@@ -253,3 +261,10 @@ def test_pictures_are_opened_only_for_rows_under_way(tmp_path: Path) -> None:
     shards.prepare()
     for finished, _ in enumerate(run_here(endless(), shards, worker(4), 5, None), 1):
         assert len(drawn) <= finished + 4 + 1
+
+
+def test_a_row_has_every_field_of_a_trace(pictures: Path) -> None:
+    """One vocabulary: what `ergo.traces` writes of a Trace is what stands in the shard."""
+    rows = list(worker().answers([BatchRow("a", str(pictures / "0.jpg"), "x"), BatchRow("b", "nowhere.jpg", "x")]))
+    assert all(set(SCHEMA.names) == set(row) for row in rows)
+    assert pa.Table.from_pylist(rows, SCHEMA).to_pylist() == rows

@@ -59,6 +59,6 @@ def serving(opened: Model, settings: Settings | None = None) -> Iterator[str]:
         thread.join()
 
 
-def evaluation(question: str = "How many? #7", picture: str | None = None, **fields: Any) -> dict[str, Any]:
+def chat_body(question: str = "How many? #7", picture: str | None = None, **fields: Any) -> dict[str, Any]:
     content = [{"type": "image_url", "image_url": {"url": picture or data_uri()}}, {"type": "text", "text": question}]
     return {"messages": [{"role": "user", "content": content}], **fields}

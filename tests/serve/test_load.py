@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import data_uri, evaluation, scripted, serving
+from serving import chat_body, data_uri, scripted, serving
 
 from ergo.backends import open_backend
 from ergo.cli.demo import HERE as DEMO
@@ -36,18 +36,18 @@ SECONDS = float(os.environ.get("ERGO_LOAD_SECONDS", "120"))
 PICTURE = data_uri((640, 480))
 
 
-def _serve(model: str, queue: int, pipe: Connection) -> None:
+def _serve(model: str, concurrency: int, pipe: Connection) -> None:
     opened = scripted(seconds=0.02, record=False) if model == "scripted" else open_backend(model)
-    with serving(opened, Settings(limits=Limits(queue=queue))) as address:
+    with serving(opened, Settings(limits=Limits(concurrency=concurrency))) as address:
         pipe.send(address)
         pipe.recv()
 
 
 @contextmanager
-def server(model: str, queue: int) -> Iterator[tuple[str, int]]:
+def server(model: str, concurrency: int) -> Iterator[tuple[str, int]]:
     """A server in a process of its own: its address and process id."""
     mine, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(model, queue, theirs))
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(model, concurrency, theirs))
     process.start()
     try:
         yield mine.recv(), process.pid or 0
@@ -63,7 +63,7 @@ def resident(pid: int) -> float:
 
 
 async def _plain(client: httpx.AsyncClient, number: int) -> str:
-    reply = await client.post("/v1/chat/completions", json=evaluation(f"#{number}", PICTURE))
+    reply = await client.post("/v1/chat/completions", json=chat_body(f"#{number}", PICTURE))
     if reply.status_code == 429:
         await asyncio.sleep(0.2)
         return "429"
@@ -73,7 +73,7 @@ async def _plain(client: httpx.AsyncClient, number: int) -> str:
 async def _slow_reader(client: httpx.AsyncClient, number: int) -> str:
     answer = ""
     async with client.stream(
-        "POST", "/v1/chat/completions", json=evaluation(f"#{number}", PICTURE, stream=True)
+        "POST", "/v1/chat/completions", json=chat_body(f"#{number}", PICTURE, stream=True)
     ) as reply:
         if reply.status_code == 429:
             return "429"
@@ -85,7 +85,7 @@ async def _slow_reader(client: httpx.AsyncClient, number: int) -> str:
 
 async def _leaver(client: httpx.AsyncClient, number: int) -> str:
     async with client.stream(
-        "POST", "/v1/chat/completions", json=evaluation(f"#{number}", PICTURE, stream=True)
+        "POST", "/v1/chat/completions", json=chat_body(f"#{number}", PICTURE, stream=True)
     ) as reply:
         async for _ in reply.aiter_lines():
             return "left"
@@ -98,9 +98,9 @@ async def _client(address: str, number: int, end: float, seen: Counter[str]) -> 
     async with httpx.AsyncClient(base_url=address, timeout=60) as client:
         while time.monotonic() < end:
             count += 1
-            how = generator.choices([_plain, _slow_reader, _leaver], [0.8, 0.1, 0.1])[0]
+            act = generator.choices([_plain, _slow_reader, _leaver], [0.8, 0.1, 0.1])[0]
             try:
-                seen[await how(client, 1000 * number + count)] += 1
+                seen[await act(client, 1000 * number + count)] += 1
             except httpx.HTTPError as error:
                 seen[type(error).__name__] += 1
 
@@ -118,9 +118,9 @@ async def _many(address: str, pid: int, clients: int, seconds: float) -> tuple[C
 
 
 def test_two_hundred_clients_get_their_own_answers() -> None:
-    with server("scripted", queue=128) as (address, pid):
+    with server("scripted", concurrency=128) as (address, pid):
         seen, memory = asyncio.run(_many(address, pid, 200, SECONDS))
-        left = httpx.get(f"{address}/health").json()["under_way"]
+        left = httpx.get(f"{address}/health").json()["in_progress"]
     half = len(memory) // 2
     print(
         f"\n200 clients, {SECONDS:g} s: {dict(seen)}; resident {memory[half]:.0f} MiB at half time, {memory[-1]:.0f} at the end"
@@ -137,7 +137,7 @@ def test_sixteen_clients_share_the_shipped_model() -> None:
     uris = [f"data:image/jpeg;base64,{base64.b64encode(Path(str(one.image)).read_bytes()).decode()}" for one in samples]
 
     async def asks(client: httpx.AsyncClient, number: int) -> str:
-        body = evaluation(samples[number].question, uris[number], ergo={"options": list(samples[number].choices)})
+        body = chat_body(samples[number].question, uris[number], ergo={"options": list(samples[number].choices)})
         reply = await client.post("/v1/chat/completions", json=body)
         return str(reply.json()["choices"][0]["message"]["content"])
 
@@ -149,7 +149,7 @@ def test_sixteen_clients_share_the_shipped_model() -> None:
             )
             return alone, [list(one) for one in together]
 
-    with server("ergo-tiny", queue=64) as (address, _):
+    with server("ergo-tiny", concurrency=64) as (address, _):
         alone, together = asyncio.run(all_of_them(address))
     assert together == [alone] * 16
 
@@ -157,13 +157,13 @@ def test_sixteen_clients_share_the_shipped_model() -> None:
 def test_the_server_adds_little_to_the_bare_flow() -> None:
     """In turns: the flow alone from the same bytes, and through the server, one at a time."""
     opened = scripted()
-    body = evaluation("#1", PICTURE)
+    body = chat_body("#1", PICTURE)
     bare: list[float] = []
     served: list[float] = []
 
     def flow() -> None:
-        looking = opened.look_config(None)
-        drive((None, lambda: coarse_to_fine(load_image(PICTURE), Question("#1"), looking)), opened.backend)
+        config = opened.look_config(None)
+        drive((None, lambda: coarse_to_fine(load_image(PICTURE), Question("#1"), config)), opened.backend)
 
     with serving(opened) as address, httpx.Client(base_url=address) as client:
         for _ in range(300):

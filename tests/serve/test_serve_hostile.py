@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 import pytest
-from serving import data_uri, evaluation, scripted, serving
+from serving import chat_body, data_uri, scripted, serving
 
 from ergo.core.errors import PictureError
 from ergo.serve import pictures
@@ -54,14 +54,12 @@ def test_a_key_is_asked_for_everywhere_but_health_and_the_page() -> None:
             assert httpx.get(address + path, headers={"authorization": "Bearer geheim"}).status_code == 200
         for key in ("Bearer gehei", "Bearer geheimm", "Basic geheim", "Bearer", "Bearer gehëim"):
             assert "key" in refused(
-                httpx.post(
-                    f"{address}/v1/chat/completions", json=evaluation(), headers={"authorization": key.encode()}
-                ),
+                httpx.post(f"{address}/v1/chat/completions", json=chat_body(), headers={"authorization": key.encode()}),
                 401,
             )
         assert (
             httpx.post(
-                f"{address}/v1/chat/completions", json=evaluation(), headers={"authorization": "bearer geheim"}
+                f"{address}/v1/chat/completions", json=chat_body(), headers={"authorization": "bearer geheim"}
             ).status_code
             == 200
         )
@@ -95,7 +93,7 @@ def test_too_large_a_body_is_not_read(address: str) -> None:
 
 def test_a_page_elsewhere_cannot_call_it(address: str) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
-        refused(post(address, evaluation(), **{"content-type": kind}), 415)
+        refused(post(address, chat_body(), **{"content-type": kind}), 415)
     assert httpx.get(f"{address}/v1/models", headers={"host": "evil.example"}).status_code == 400
     reply = httpx.options(
         f"{address}/v1/chat/completions",
@@ -136,7 +134,7 @@ def bomb() -> str:
     ids=lambda picture: picture[:30],
 )  # fmt: skip
 def test_pictures_that_are_none_are_one_line(address: str, picture: str) -> None:
-    refused(post(address, evaluation(picture=picture) if picture else evaluation(picture=" ")), 400)
+    refused(post(address, chat_body(picture=picture) if picture else chat_body(picture=" ")), 400)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +145,7 @@ def test_pictures_that_are_none_are_one_line(address: str, picture: str) -> None
      "https://10.0.0.8/x.png", "http://0/", "http://localhost.:80/"],
 )  # fmt: skip
 def test_nothing_is_fetched_that_was_not_allowed(address: str, url: str) -> None:
-    assert "data:" in refused(post(address, evaluation(picture=url)), 400)
+    assert "data:" in refused(post(address, chat_body(picture=url)), 400)
 
 
 def test_an_allowed_name_that_points_inside_is_not_fetched() -> None:

@@ -13,7 +13,7 @@ from typing import get_args
 import httpx
 import openai
 import pytest
-from serving import data_uri, echo, evaluation, scripted, serving
+from serving import chat_body, data_uri, echo, scripted, serving
 
 from ergo.backends import open_backend
 from ergo.backends.scripted import ScriptedBackend
@@ -43,16 +43,16 @@ def test_models_are_listed(client: openai.OpenAI) -> None:
 
 
 def test_a_picture_is_looked_at_twice(client: openai.OpenAI) -> None:
-    reply = client.chat.completions.create(model="ergo", **evaluation("How many? #41"))
+    reply = client.chat.completions.create(model="ergo", **chat_body("How many? #41"))
     message = reply.choices[0].message
     assert message.content == "41"
     assert (
         message.reasoning_content == "<think>over there</think><zoom>[28, 28, 140, 112]</zoom>\n<think>closely</think>"
     )  # type: ignore[attr-defined]
-    told = reply.ergo  # type: ignore[attr-defined]
-    assert told["region_reading"] == "exact"
-    assert len(told["turns"]) == 2
-    assert told["vision_tokens"] == sum(view["tokens"] for turn in told["turns"] for view in turn["views"])
+    found = reply.ergo  # type: ignore[attr-defined]
+    assert found["region_reading"] == "exact"
+    assert len(found["turns"]) == 2
+    assert found["vision_tokens"] == sum(view["tokens"] for turn in found["turns"] for view in turn["views"])
     assert reply.usage
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens > 0
 
@@ -60,7 +60,7 @@ def test_a_picture_is_looked_at_twice(client: openai.OpenAI) -> None:
 def test_the_stream_brings_each_look_then_the_answer_then_the_usage(client: openai.OpenAI) -> None:
     chunks = list(
         client.chat.completions.create(
-            model="ergo", stream=True, stream_options={"include_usage": True}, **evaluation("#5")
+            model="ergo", stream=True, stream_options={"include_usage": True}, **chat_body("#5")
         )
     )
     deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
@@ -72,7 +72,7 @@ def test_the_stream_brings_each_look_then_the_answer_then_the_usage(client: open
     assert not chunks[-1].choices
     looks = [chunk.ergo["turn"] for chunk in chunks if "turn" in (getattr(chunk, "ergo", None) or {})]  # type: ignore[attr-defined]
     assert looks[0]["next_region"] == looks[1]["views"][0]["box"]
-    assert not any(chunk.usage for chunk in client.chat.completions.create(model="ergo", stream=True, **evaluation()))
+    assert not any(chunk.usage for chunk in client.chat.completions.create(model="ergo", stream=True, **chat_body()))
 
 
 def test_a_later_question_is_about_the_latest_picture_and_knows_what_was_said(address: str) -> None:
@@ -83,9 +83,9 @@ def test_a_later_question_is_about_the_latest_picture_and_knows_what_was_said(ad
         return echo(request)
 
     messages = [
-        *evaluation("How many boats? #1", data_uri((300, 200)))["messages"],
+        *chat_body("How many boats? #1", data_uri((300, 200)))["messages"],
         {"role": "assistant", "content": "three"},
-        *evaluation("How many cars? #2", data_uri((900, 300)))["messages"],
+        *chat_body("How many cars? #2", data_uri((900, 300)))["messages"],
         {"role": "assistant", "content": "two"},
         {"role": "user", "content": "And how many of them are red? #3"},
     ]
@@ -111,10 +111,10 @@ def test_flow_budget_options_and_a_drawn_region_are_the_clients_choice(client: o
         ({"budget": 16}, 2),
         ({"flow": "crop_only", "region": [100, 100, 200, 180]}, 1),
     ):
-        told = client.chat.completions.create(model="ergo", extra_body={"ergo": ergo}, **evaluation()).ergo  # type: ignore[attr-defined]
-        assert len(told["turns"]) == turns
-        assert all(view["tokens"] <= ergo.get("budget", 640) for turn in told["turns"] for view in turn["views"])
-    assert told["turns"][0]["views"][0]["box"] == [100, 100, 200, 180]
+        found = client.chat.completions.create(model="ergo", extra_body={"ergo": ergo}, **chat_body()).ergo  # type: ignore[attr-defined]
+        assert len(found["turns"]) == turns
+        assert all(view["tokens"] <= ergo.get("budget", 640) for turn in found["turns"] for view in turn["views"])
+    assert found["turns"][0]["views"][0]["box"] == [100, 100, 200, 180]
 
 
 def test_a_request_may_name_every_flow_there_is() -> None:
@@ -123,7 +123,7 @@ def test_a_request_may_name_every_flow_there_is() -> None:
 
 def test_unknown_fields_are_tolerated(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(
-        model="ergo", user="me", presence_penalty=0.1, extra_body={"chat_id": "x", "tools": []}, **evaluation("#8")
+        model="ergo", user="me", presence_penalty=0.1, extra_body={"chat_id": "x", "tools": []}, **chat_body("#8")
     )
     assert reply.choices[0].message.content == "8"
 
@@ -152,7 +152,7 @@ def test_mistakes_are_errors_of_the_clients_own_kind(
 ) -> None:
     for stream in (False, True):
         with pytest.raises(error, match=words):
-            client.chat.completions.create(**{"model": "ergo", "stream": stream, **evaluation(), **fields})  # type: ignore[call-overload]
+            client.chat.completions.create(**{"model": "ergo", "stream": stream, **chat_body(), **fields})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(("kind", "status"), [("timeout", 504), ("refused", 502), ("out_of_memory", 503)])
@@ -161,7 +161,7 @@ def test_a_model_that_fails_has_its_status(kind: str, status: int) -> None:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
         for stream in (False, True):
             with pytest.raises(openai.APIStatusError) as raised:
-                client.chat.completions.create(model="ergo", stream=stream, **evaluation())
+                client.chat.completions.create(model="ergo", stream=stream, **chat_body())
             assert raised.value.status_code == status
 
 
@@ -169,16 +169,16 @@ def test_past_its_deadline_a_question_ends(address: str) -> None:
     with serving(scripted(seconds=1.0), Settings(limits=Limits(deadline=0.2))) as slow:
         client = openai.OpenAI(base_url=f"{slow}/v1", api_key="none", max_retries=0)
         with pytest.raises(openai.APIStatusError, match="not answered within") as raised:
-            client.chat.completions.create(model="ergo", **evaluation())
+            client.chat.completions.create(model="ergo", **chat_body())
         assert raised.value.status_code == 504
 
 
-def test_beyond_the_queue_is_429_with_a_time_to_come_back() -> None:
-    with serving(scripted(seconds=0.5), Settings(limits=Limits(queue=2))) as address:
+def test_beyond_the_concurrency_is_429_with_a_time_to_come_back() -> None:
+    with serving(scripted(seconds=0.5), Settings(limits=Limits(concurrency=2))) as address:
         statuses: list[int] = []
 
         def ask() -> None:
-            reply = httpx.post(f"{address}/v1/chat/completions", json=evaluation(), timeout=10)
+            reply = httpx.post(f"{address}/v1/chat/completions", json=chat_body(), timeout=10)
             statuses.append(reply.status_code)
             assert reply.status_code == 200 or int(reply.headers["retry-after"]) >= 1
 
@@ -195,13 +195,13 @@ def test_a_client_who_leaves_ends_the_work_between_two_looks() -> None:
     assert isinstance(opened.backend, ScriptedBackend)
     with serving(opened) as address:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{address}/v1/chat/completions", json=evaluation(), timeout=0.15)
-        with httpx.stream("POST", f"{address}/v1/chat/completions", json=evaluation(stream=True), timeout=5) as reply:
+            httpx.post(f"{address}/v1/chat/completions", json=chat_body(), timeout=0.15)
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=chat_body(stream=True), timeout=5) as reply:
             next(reply.iter_lines())
         deadline = time.monotonic() + 3
-        while httpx.get(f"{address}/health").json()["under_way"] and time.monotonic() < deadline:
+        while httpx.get(f"{address}/health").json()["in_progress"] and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert httpx.get(f"{address}/health").json()["under_way"] == 0
+        assert httpx.get(f"{address}/health").json()["in_progress"] == 0
         first_looks = sum(request.expect == "region" for request in opened.backend.requests)
         assert first_looks == 2
         assert len(opened.backend.requests) <= 3
@@ -213,9 +213,9 @@ def test_a_client_who_leaves_during_the_first_look_gets_no_second(stream: bool) 
     assert isinstance(opened.backend, ScriptedBackend)
     with serving(opened) as address:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{address}/v1/chat/completions", json=evaluation(stream=stream), timeout=0.15)
+            httpx.post(f"{address}/v1/chat/completions", json=chat_body(stream=stream), timeout=0.15)
         time.sleep(1.2)  # both looks would take 0.8 s
-        assert httpx.get(f"{address}/health").json()["under_way"] == 0
+        assert httpx.get(f"{address}/health").json()["in_progress"] == 0
         assert len(opened.backend.requests) == 1
 
 
@@ -233,7 +233,7 @@ def test_a_local_model_gets_what_is_ready_together_and_nothing_is_mixed() -> Non
         answers: dict[int, str | None] = {}
 
         def ask(number: int) -> None:
-            reply = client.chat.completions.create(model="ergo", **evaluation(f"#{number}"))
+            reply = client.chat.completions.create(model="ergo", **chat_body(f"#{number}"))
             answers[number] = reply.choices[0].message.content
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
@@ -251,7 +251,7 @@ def test_the_shipped_model_answers_and_keeps_its_first_look() -> None:
     with serving(open_backend("ergo-tiny")) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
         reply = client.chat.completions.create(
-            model="ergo", extra_body={"ergo": {"options": list(sample.choices)}}, **evaluation(sample.question, uri)
+            model="ergo", extra_body={"ergo": {"options": list(sample.choices)}}, **chat_body(sample.question, uri)
         )
         assert reply.usage
         assert reply.usage.prompt_tokens_details
@@ -263,11 +263,50 @@ def test_what_is_counted() -> None:
     """A stream is counted when it has ended, with how it ended."""
     with serving(scripted()) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
-        client.chat.completions.create(model="ergo", **evaluation())
-        list(client.chat.completions.create(model="ergo", stream=True, **evaluation()))
-        with httpx.stream("POST", f"{address}/v1/chat/completions", json=evaluation(ergo={"flow": "nothing"})):
+        client.chat.completions.create(model="ergo", **chat_body())
+        list(client.chat.completions.create(model="ergo", stream=True, **chat_body()))
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=chat_body(ergo={"flow": "nothing"})):
             pass
         shown = httpx.get(f"{address}/metrics").text
     assert 'ergo_requests_total{status="200"} 2.0' in shown
     assert 'ergo_requests_total{status="400"} 1.0' in shown
     assert "ergo_request_seconds_count 3.0" in shown
+
+
+def test_what_a_request_may_ask_for_has_caps() -> None:
+    """More tokens or a larger budget than the server allows are cut to what it allows."""
+    opened = scripted()
+    assert isinstance(opened.backend, ScriptedBackend)
+    settings = Settings(max_tokens=50, budget=64, max_budget=100)
+    with serving(opened, settings) as address:
+        for fields in (
+            {"max_tokens": 4000, "ergo": {"budget": 4000}},
+            {"max_completion_tokens": 4000},
+            {"max_tokens": 7},
+        ):
+            picture = data_uri((3000, 2000))
+            httpx.post(f"{address}/v1/chat/completions", json=chat_body(picture=picture, **fields)).raise_for_status()
+    first_looks = [request for request in opened.backend.requests if request.expect == "region"]
+    assert [request.sampling.max_tokens for request in first_looks] == [50, 50, 7]
+    tokens = [request.views[0].tokens for request in first_looks]
+    assert 64 < tokens[0] <= 100  # asked for 4,000
+    assert tokens[1] <= 64
+
+
+def test_a_question_whose_client_left_while_it_waited_is_not_computed() -> None:
+    """One model, busy for a second; who waits behind it and leaves costs nothing."""
+    opened = scripted(seconds=1.0, parallel=False)
+    assert isinstance(opened.backend, ScriptedBackend)
+    with serving(opened) as address:
+        first = threading.Thread(
+            target=lambda: httpx.post(f"{address}/v1/chat/completions", json=chat_body("#1", ergo={"flow": "one_look"}))
+        )
+        first.start()
+        time.sleep(0.3)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}/v1/chat/completions", json=chat_body("#2"), timeout=0.2)
+        first.join()
+        time.sleep(1.3)
+        asked = [request.chat[-1].text for request in opened.backend.requests]
+    assert len(asked) == 1
+    assert "#1" in asked[0]

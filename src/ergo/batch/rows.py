@@ -1,4 +1,4 @@
-"""What is asked about which picture. A row's id depends on the input alone, so a restart knows what is done."""
+"""Which question about which picture. A row's id depends on the input alone, so a restart knows what is done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PICTURE_COLUMNS = ("image", "picture", "path", "url")
 
 @dataclass(frozen=True)
 class BatchRow:
-    """One question. address: where the picture lies, as fsspec takes it, or a data URI. problem: why it cannot be asked."""
+    """One question. address: where the picture lies, as fsspec takes it, or a data URI. problem: why it cannot be answered."""
 
     id: str
     address: str
@@ -33,7 +33,7 @@ class BatchRow:
 def read_rows(source: str, question: str | None, options: Sequence[str] = ()) -> Iterator[BatchRow]:
     """Rows of `source`, streamed.
 
-    question: asked about every picture; None for a table's own `question` column (and `options` or `choices`).
+    question: for every picture; None for a table's own `question` column (and `options` or `choices`).
     A row that is not one comes with its `problem`: it is answered by an error, not left out.
     """
     suffix = next((ending for ending in TABLES if source.lower().endswith(ending)), None)
@@ -96,13 +96,13 @@ def _row(
         return BatchRow(own, "", "", problem=record)
     identity = str(record.get("id") or own)
     address = next((str(record[name]) for name in PICTURE_COLUMNS if record.get(name)), "")
-    asked = question if question is not None else str(record.get("question") or "")
+    text = question if question is not None else str(record.get("question") or "")
     given = record.get("options") or record.get("choices") or options
     choices = tuple(given.split("|")) if isinstance(given, str) else tuple(str(one) for one in given)
     if not address:
-        return BatchRow(identity, "", asked, problem=f"no picture in any of the columns {', '.join(PICTURE_COLUMNS)}")
-    if not asked.strip():
+        return BatchRow(identity, "", text, problem=f"no picture in any of the columns {', '.join(PICTURE_COLUMNS)}")
+    if not text.strip():
         return BatchRow(identity, address, "", problem="no question: give --question or a column of that name")
     if "://" not in address and not address.startswith(("/", "data:")):
         address = f"{source.rsplit('/', 1)[0]}/{address}" if "/" in source else address
-    return BatchRow(identity, address, asked, choices)
+    return BatchRow(identity, address, text, choices)

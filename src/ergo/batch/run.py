@@ -1,7 +1,7 @@
 """The drivers. Both give rows that are not done yet to Workers, and write what comes back as shards.
 
-On this machine one Worker takes all rows in turn. A journal names the rows under way, so that after a crash they
-are suspects: each is done again alone, and one that has ended the process STRIKES times is written down as an error.
+On this machine one Worker takes all rows in turn. A journal names the rows in progress, so that after a crash they
+are suspects: each is done again alone, and one that has ended the process MAX_CRASHES times is written down as an error.
 On Ray, Data's `map_batches` hands blocks of rows to a pool of actors, each a Worker with a model of its own; what
 travels is the address of a picture. The actor writes its block as a shard itself.
 """
@@ -27,8 +27,8 @@ from ergo.core.runner import Trace
 
 log = logging.getLogger(__name__)
 
-STRIKES = 3
-JOURNAL = "under-way.jsonl"
+MAX_CRASHES = 3
+JOURNAL = "started.jsonl"
 
 
 @dataclass(frozen=True)
@@ -86,32 +86,32 @@ def run_here(
             else:
                 yield journal.noted(row)
 
-    def told(answers: Sequence[dict[str, Any]]) -> BatchProgress:
-        failed = sum(row["error_kind"] is not None for row in answers)
-        return count.add(len(answers), failed, sum(sum(row["vision_tokens"]) for row in answers))
+    def progress(answers: Sequence[dict[str, Any]]) -> BatchProgress:
+        failed = sum(row["error"] is not None for row in answers)
+        return count.add(len(answers), failed, sum(row["vision_tokens"] for row in answers))
 
-    for answers in _grouped(worker.answers(innocent()), shard, told):
+    for answers in _grouped(worker.answers(innocent()), shard, progress):
         if isinstance(answers, BatchProgress):
             yield answers
         else:
             shards.write(answers)
-    solitary = Worker(worker.model, worker.how, concurrency=1)
+    solitary = Worker(worker.model, worker.config, concurrency=1)
     for row in put_off:  # each is safe before the next begins
-        ended = journal.suspects[row.id] >= STRIKES
+        ended = journal.suspects[row.id] >= MAX_CRASHES
         answered = [killed(row)] if ended else list(solitary.answers([journal.noted(row)]))
         shards.write(answered)
-        yield told(answered)
+        yield progress(answered)
     journal.close()
 
 
 def _grouped(
-    answers: Iterable[dict[str, Any]], size: int, told: Callable[[Sequence[dict[str, Any]]], BatchProgress]
+    answers: Iterable[dict[str, Any]], size: int, progress: Callable[[Sequence[dict[str, Any]]], BatchProgress]
 ) -> Iterator[BatchProgress | list[dict[str, Any]]]:
     """Progress for each row, and the rows in groups of `size`."""
     group: list[dict[str, Any]] = []
     for row in answers:
         group.append(row)
-        yield told([row])
+        yield progress([row])
         if len(group) == size:
             yield group
             group = []
@@ -121,12 +121,12 @@ def _grouped(
 
 def killed(row: BatchRow) -> dict[str, Any]:
     """A row that ended its worker again and again."""
-    error = BackendError(f"the process ended {STRIKES} times while this row was under way", "killed_worker")
+    error = BackendError(f"the process ended {MAX_CRASHES} times while this row was in progress", "killed_worker")
     return finished(row, Trace((), None, error))
 
 
 class Journal:
-    """Ids of the rows that were begun, one a line; what a session leaves behind unfinished was under way when it died.
+    """Ids of the rows that were begun, one a line; what a session leaves behind unfinished was in progress when it died.
 
     path: None where there is no file of one's own (an object store): then nobody is suspected.
     """
@@ -162,7 +162,7 @@ class Journal:
 class Fleet:
     """Actors on Ray. address: ray://HOST:10001, an address of a running cluster, or None for one on this machine.
 
-    actors: how many. gpus, cpus: of each. in_flight: rows under way in each.
+    actors: how many. gpus, cpus: of each. concurrency: rows in progress in each.
     """
 
     address: str | None
@@ -175,19 +175,19 @@ class Fleet:
 class Actor:
     """A Worker as Ray Data calls it: a block of rows in, one line about it out; the rows themselves go into a shard."""
 
-    def __init__(self, open_model: Callable[[], Model], how: BatchConfig, concurrency: int, output: str) -> None:
-        self._worker = Worker(open_model(), how, concurrency)
+    def __init__(self, open_model: Callable[[], Model], config: BatchConfig, concurrency: int, output: str) -> None:
+        self._worker = Worker(open_model(), config, concurrency)
         self._shards = Shards(output)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[Any]]:
         rows = [BatchRow(**json.loads(line)) for line in block["row"]]
         answers = list(self._worker.answers(rows))
         self._shards.write(answers)
-        failed = sum(row["error_kind"] is not None for row in answers)
+        failed = sum(row["error"] is not None for row in answers)
         return {
             "done": [len(answers)],
             "failed": [failed],
-            "tokens": [sum(sum(row["vision_tokens"]) for row in answers)],
+            "tokens": [sum(row["vision_tokens"] for row in answers)],
         }
 
 
@@ -195,7 +195,7 @@ def run_on_ray(
     rows: Iterable[BatchRow],
     shards: Shards,
     open_model: Callable[[], Model],
-    how: BatchConfig,
+    config: BatchConfig,
     fleet: Fleet,
     shard: int,
 ) -> Iterator[BatchProgress]:
@@ -223,7 +223,7 @@ def run_on_ray(
     blocks = ray.data.from_items([{"row": line} for line in lines], override_num_blocks=max(1, -(-len(lines) // shard)))
     results = blocks.map_batches(
         Actor,
-        fn_constructor_args=(open_model, how, fleet.concurrency, shards.address),
+        fn_constructor_args=(open_model, config, fleet.concurrency, shards.address),
         batch_size=shard,
         compute=ray.data.ActorPoolStrategy(size=fleet.actors),
         num_gpus=fleet.gpus,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 import fsspec
@@ -15,7 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ergo.core.errors import UsageError
+from ergo.core.messages import Seconds, Usage
 
+BOX = pa.list_(pa.int64())
+VIEW = pa.struct({"source": BOX, "box": BOX, "shown": BOX, "tokens": pa.int64()})
+TURN = pa.struct(
+    {
+        "views": pa.list_(VIEW),
+        "text": pa.string(),
+        "usage": pa.struct({field.name: pa.int64() for field in fields(Usage)}),
+        "seconds": pa.struct({field.name: pa.float64() for field in fields(Seconds)}),
+        "finish": pa.string(),
+    }
+)
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -23,20 +36,17 @@ SCHEMA = pa.schema(
         "question": pa.string(),
         "answer": pa.string(),
         "answer_reading": pa.string(),
-        "region": pa.list_(pa.int64()),
+        "region": BOX,
         "region_reading": pa.string(),
-        "reasoning": pa.string(),
-        "replies": pa.list_(pa.string()),
-        "prompt_tokens": pa.list_(pa.int64()),
-        "vision_tokens": pa.list_(pa.int64()),
-        "cached_tokens": pa.list_(pa.int64()),
-        "generated_tokens": pa.list_(pa.int64()),
-        "seconds": pa.list_(pa.float64()),
-        "error_kind": pa.string(),
-        "error": pa.string(),
+        "fallback": pa.bool_(),
+        "thought": pa.string(),
+        "turns": pa.list_(TURN),
+        "vision_tokens": pa.int64(),
+        "seconds": pa.float64(),
+        "error": pa.struct({"kind": pa.string(), "message": pa.string()}),
     }
 )
-"""Lists hold one entry a look. region: [left, top, right, bottom] of the upright picture; null for all of it."""
+"""The names are those of every Trace (`ergo.traces.rows`). Boxes are [left, top, right, bottom] of the upright picture."""
 
 
 class Shards:
@@ -94,7 +104,7 @@ class Shards:
         for name in self._shards():
             with self._system.open(name, "rb") as file:
                 rows = pq.read_table(file).to_pylist()
-            kept = [row for row in rows if row["error_kind"] is None]
+            kept = [row for row in rows if row["error"] is None]
             if len(kept) < len(rows):
                 forgotten += len(rows) - len(kept)
                 self._put(name, kept) if kept else self._system.rm(name)

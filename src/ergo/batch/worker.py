@@ -1,4 +1,4 @@
-"""One worker: a model, and many rows under way. It knows nothing of where it runs."""
+"""One worker: a model, and many rows in progress. It knows nothing of where it runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ergo.core.messages import Sampling
 from ergo.core.runner import Trace, run
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
+from ergo.traces.rows import trace_to_row
 
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How every row is asked. budget: vision tokens of each look; None for the model family's. max_tokens: of each reply."""
+    """How every row is evaluated. budget: vision tokens of each look; None for the model family's. max_tokens: of each reply."""
 
     flow: str = "coarse_to_fine"
     budget: int | None = None
@@ -30,14 +31,14 @@ class BatchConfig:
 class Worker:
     """Answers rows; both looks of a row come from the same model, the second while its cache holds the first.
 
-    in_flight: rows under way at once, and so the most pictures decoded at once.
+    concurrency: rows in progress at once, and so the most pictures decoded at once.
     """
 
-    def __init__(self, model: Model, how: BatchConfig, concurrency: int) -> None:
+    def __init__(self, model: Model, config: BatchConfig, concurrency: int) -> None:
         self.model = model
         self.concurrency = concurrency
-        self.how = how
-        self._config = model.look_config(how.budget, Sampling(how.max_tokens))
+        self.config = config
+        self._look_config = model.look_config(config.budget, Sampling(config.max_tokens))
 
     def answers(self, rows: Iterable[BatchRow]) -> Iterator[dict[str, Any]]:
         """A finished row for each, as they finish; whatever is wrong with one is written in its error."""
@@ -51,7 +52,7 @@ class Worker:
             if row.problem:
                 raise PictureError(row.problem, "bad_row")
             picture = open_picture(row.address)
-            return start_flow(self.how.flow, picture, Question(row.question, row.options), self._config, None)
+            return start_flow(self.config.flow, picture, Question(row.question, row.options), self._look_config, None)
 
         return make
 
@@ -69,23 +70,10 @@ def open_picture(address: str) -> Picture:
 
 
 def finished(row: BatchRow, trace: Trace) -> dict[str, Any]:
-    """A row of shards.SCHEMA."""
-    answer, turns = trace.answer, trace.turns
+    """A row of shards.SCHEMA: the question, and its Trace as `ergo.traces` writes it."""
     return {
         "id": row.id,
         "picture": row.address if not row.address.startswith("data:") else "data URI",
         "question": row.question,
-        "answer": answer.text if answer else None,
-        "answer_reading": answer.reading if answer else None,
-        "region": list(answer.region.corners) if answer and answer.region else None,
-        "region_reading": answer.region_reading if answer else None,
-        "reasoning": answer.thought if answer else None,
-        "replies": [turn.text for turn in turns],
-        "prompt_tokens": [turn.usage.prompt_tokens for turn in turns],
-        "vision_tokens": [sum(view.tokens for view in turn.views) for turn in turns],
-        "cached_tokens": [turn.usage.cached_tokens for turn in turns],
-        "generated_tokens": [turn.usage.generated_tokens for turn in turns],
-        "seconds": [turn.seconds.total for turn in turns],
-        "error_kind": trace.error.kind if trace.error else None,
-        "error": str(trace.error) if trace.error else None,
+        **trace_to_row(trace),
     }

@@ -44,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-actors", type=int, default=1, metavar="N", help="models, on Ray")
     parser.add_argument("--gpus", type=float, default=0.0, metavar="N", help="of each actor, on Ray")
     parser.add_argument(
-        "--concurrency", type=int, default=32, metavar="N", help="rows under way at once, in each model"
+        "--concurrency", type=int, default=32, metavar="N", help="rows in progress at once, in each model"
     )
     parser.add_argument("--shard", type=int, default=256, metavar="N", help="rows in an output file")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
-    parser.add_argument("--retry-failed", action="store_true", help="ask again what failed in earlier sessions")
+    parser.add_argument("--retry-failed", action="store_true", help="evaluate again what failed in earlier sessions")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,33 +59,37 @@ def run(args: argparse.Namespace) -> int:
 def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> Iterator[str]:
     """Run the job to its end; the last line says where the rows lie."""
     if min(args.concurrency, args.shard, args.num_actors, args.max_tokens, args.limit or 1) < 1:
-        raise UsageError("--in-flight, --shard, --num-actors, --max-tokens and --limit are at least 1")
+        raise UsageError("--concurrency, --shard, --num-actors, --max-tokens and --limit are at least 1")
     shards = Shards(args.output)
     shards.prepare()
     if args.retry_failed:
-        yield f"{shards.forget_failed()} failed rows are asked again"
+        yield f"{shards.forget_failed()} failed rows are evaluated again"
     rows = read_rows(args.input, args.question, args.options)
     if args.limit:
         rows = islice(rows, args.limit)
-    how = BatchConfig(args.flow, args.budget, args.max_tokens)
+    config = BatchConfig(args.flow, args.budget, args.max_tokens)
     if args.where == "local":
         known = list(rows) if args.limit else None  # counted only where counting costs nothing
         total = len(known) - len({row.id for row in known} & shards.done()) if known is not None else None
         progress = run_here(
-            known if known is not None else rows, shards, Worker(open_model(), how, args.concurrency), args.shard, total
+            known if known is not None else rows,
+            shards,
+            Worker(open_model(), config, args.concurrency),
+            args.shard,
+            total,
         )
     else:
         fleet = Fleet(None if args.where == "ray" else args.where, args.num_actors, args.concurrency, args.gpus)
-        progress = run_on_ray(rows, shards, open_model, how, fleet, args.shard)
-    yield from _told(progress)
+        progress = run_on_ray(rows, shards, open_model, config, fleet, args.shard)
+    yield from _lines(progress)
     yield f"rows in {args.output}"
 
 
-def _told(progress: Iterator[BatchProgress]) -> Iterator[str]:
-    last, told = None, time.perf_counter()
+def _lines(progress: Iterator[BatchProgress]) -> Iterator[str]:
+    last, reported = None, time.perf_counter()
     for last in progress:
-        if time.perf_counter() - told >= EVERY:
-            told = time.perf_counter()
+        if time.perf_counter() - reported >= EVERY:
+            reported = time.perf_counter()
             yield _line(last)
     yield _line(last) if last else "nothing left to do"
 

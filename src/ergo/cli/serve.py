@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fetch-from", nargs="+", default=[], metavar="HOST", help="hosts pictures may be fetched from"
     )
-    parser.add_argument("--concurrency", type=int, default=64, metavar="N", help="most questions under way; 429 beyond")
+    parser.add_argument(
+        "--concurrency", type=int, default=64, metavar="N", help="most questions in progress; 429 beyond"
+    )
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="most questions computed together")
     parser.add_argument("--deadline", type=float, default=120.0, metavar="S", help="seconds for one question")
 

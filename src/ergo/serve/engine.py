@@ -1,6 +1,6 @@
 """Many clients, one model.
 
-A flow is a generator; here an event loop drives it (`pipeline.begin`, `advance`), so that a client who leaves
+A flow is a generator; here an event loop drives it (`runner.begin`, `advance`), so that a client who leaves
 ends it between two looks. Requests that are ready together go to a local model together; an endpoint gets each
 in a thread of its own. Nothing is kept between requests: a flow's cache lives in its completion and dies with it.
 """
@@ -24,7 +24,7 @@ OnTurn = Callable[[Turn, Running | Trace], None]
 
 
 class Busy(ErgoError):
-    """More is under way than the queue holds. retry_after: seconds."""
+    """More questions are in progress than `concurrency` allows. retry_after: seconds."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"the server is busy; try again in {retry_after} s")
@@ -33,9 +33,9 @@ class Busy(ErgoError):
 
 @dataclass(frozen=True)
 class Limits:
-    """queue: most questions under way at once. batch: most of them computed together. deadline: seconds each."""
+    """concurrency: most questions in progress at once, 429 beyond. batch: most of them computed together. deadline: seconds each."""
 
-    queue: int = 64
+    concurrency: int = 64
     batch: int = 16
     deadline: float = 120.0
 
@@ -50,7 +50,9 @@ class Engine:
         self._seconds: deque[float] = deque([1.0], maxlen=64)
         self._ready: asyncio.Queue[tuple[Request, asyncio.Future[Completion | BackendError]]] = asyncio.Queue()
         self._pixels = ThreadPoolExecutor(8, thread_name_prefix="pixels")
-        self._evaluation = ThreadPoolExecutor(limits.queue if backend.parallel else 1, thread_name_prefix="model")
+        self._model_threads = ThreadPoolExecutor(
+            limits.concurrency if backend.parallel else 1, thread_name_prefix="model"
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -61,14 +63,14 @@ class Engine:
         finally:
             worker.cancel()
             self._pixels.shutdown(wait=False, cancel_futures=True)
-            self._evaluation.shutdown(wait=False, cancel_futures=True)
+            self._model_threads.shutdown(wait=False, cancel_futures=True)
 
     async def drive(self, make: Callable[[], Flow], on_turn: OnTurn | None = None) -> Trace:
         """One flow from start to end. on_turn is called as each turn ends, with what follows it.
 
-        Raises Busy beyond the queue. Past its deadline a flow ends as a Trace with the error `deadline`.
+        Raises Busy beyond `concurrency`. Past its deadline a flow ends as a Trace with the error `deadline`.
         """
-        if self.in_progress >= self.limits.queue:
+        if self.in_progress >= self.limits.concurrency:
             raise Busy(max(1, round(sum(self._seconds) / len(self._seconds))))
         self.in_progress += 1
         started = time.perf_counter()
@@ -103,7 +105,7 @@ class Engine:
         """One request; a local model gets it together with whatever else is ready."""
         loop = asyncio.get_running_loop()
         if self.backend.parallel:
-            [result] = await loop.run_in_executor(self._evaluation, self.backend.complete, [request])
+            [result] = await loop.run_in_executor(self._model_threads, self.backend.complete, [request])
             return result
         future: asyncio.Future[Completion | BackendError] = loop.create_future()
         await self._ready.put((request, future))
@@ -120,11 +122,11 @@ class Engine:
             ]  # those who left are not computed
             if not waiting:
                 continue
-            asked = [request for request, _ in waiting]
+            requests = [request for request, _ in waiting]
             try:
-                results = await loop.run_in_executor(self._evaluation, self.backend.complete, asked)
+                results = await loop.run_in_executor(self._model_threads, self.backend.complete, requests)
             except ErgoError as error:
-                results = [BackendError(str(error), "backend")] * len(asked)
+                results = [BackendError(str(error), "backend")] * len(requests)
             for (_, future), result in zip(waiting, results, strict=True):
                 if not future.done():
                     future.set_result(result)

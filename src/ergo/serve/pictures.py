@@ -69,7 +69,7 @@ def _host(url: str) -> str:
 
 
 def _aimed(client: httpx.Client, url: str, sources: Sources) -> httpx.Request:
-    """A request to the one address that was checked, under the name that was asked for."""
+    """A request to the one address that was checked, under the name in its URL."""
     host = _host(url)
     parts = urlsplit(url)
     refused = PictureError("pictures are not fetched from there: send the picture as a data: URI", "host")
@@ -88,8 +88,7 @@ def _aimed(client: httpx.Client, url: str, sources: Sources) -> httpx.Request:
     addresses = [str(entry[4][0]) for entry in found]
     if not addresses or not all(is_public(address) for address in addresses):
         raise PictureError(f"{host} has an address that is not public", "host")
-    literal = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
-    aimed = httpx.URL(url).copy_with(host=literal.strip("[]"))
+    aimed = httpx.URL(url).copy_with(host=addresses[0])
     return client.build_request("GET", aimed, headers={"host": named}, extensions={"sni_hostname": host})
 
 

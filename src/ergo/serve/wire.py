@@ -1,7 +1,7 @@
-"""OpenAI's chat completions, read and written.
+"""OpenAI's chat completions, read and generated.
 
 Which picture a question is about: the latest one in the conversation, unless `ergo.picture` counts another
-(0 is the first). What is asked: the text of the last user message; earlier exchanges go before it as text, for models
+(0 is the first). The question: the text of the last user message; earlier exchanges go before it as text, for models
 that can take them. A conversation without a picture is passed through in one turn.
 """
 
@@ -17,11 +17,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ergo.core.errors import UsageError
-from ergo.core.flows import Answer
 from ergo.core.geometry import Box
 from ergo.core.messages import Message, Role
 from ergo.core.runner import Trace, Turn
 from ergo.families.base import ModelFamily
+from ergo.traces.rows import trace_to_row
 
 MAX_MESSAGES = 500
 MAX_TEXT = 100_000
@@ -93,7 +93,7 @@ class ChatRequest(Open):
 
 @dataclass(frozen=True)
 class Query:
-    """What a request asks. pictures: all addresses, in order; chosen: the one it is about, None for text alone.
+    """A question about one of the pictures of a conversation. pictures: all addresses, in order; chosen: the one it is about, None for text alone.
 
     chat: the conversation as text, for passing through.
     """
@@ -116,7 +116,7 @@ def read_request(body: bytes) -> ChatRequest:
         raise UsageError("the body is not JSON") from error
 
 
-def understood(request: ChatRequest, family: ModelFamily, max_pictures: int) -> Query:
+def read_query(request: ChatRequest, family: ModelFamily, max_pictures: int) -> Query:
     """What the conversation asks, about which of its pictures."""
     options = request.ergo or ErgoOptions()
     pictures = [url for message in request.messages for url in _pictures(message)]
@@ -133,13 +133,13 @@ def understood(request: ChatRequest, family: ModelFamily, max_pictures: int) -> 
     if options.flow == "crop_only" and options.region is None:
         raise UsageError("crop_only needs ergo.region")
     question = texts[places[-1]][1].strip()
-    said = [
+    earlier = [
         f"{role}: {text.strip()}"
         for role, text in texts[: places[-1]]
         if role in ("user", "assistant") and text.strip()
     ]
-    if said:
-        question = family.prompts.earlier.format(earlier="\n".join(said), question=question)
+    if earlier:
+        question = family.prompts.earlier.format(earlier="\n".join(earlier), question=question)
     chosen = pictures[options.picture if options.picture is not None else -1] if pictures else None
     chat = tuple(Message(_role(role), (text,)) for role, text in texts if text)
     return Query(question, tuple(pictures), chosen, chat, options)
@@ -218,46 +218,20 @@ def reasoning(turn: Turn) -> str:
 
 def usage(trace: Trace) -> dict[str, Any]:
     """Summed over the turns: what an OpenAI client would be charged for."""
-    told = [turn.usage for turn in trace.turns]
-    prompt = sum(one.prompt_tokens or 0 for one in told)
-    written = sum(one.generated_tokens or 0 for one in told)
+    usages = [turn.usage for turn in trace.turns]
+    prompt = sum(one.prompt_tokens or 0 for one in usages)
+    generated = sum(one.generated_tokens or 0 for one in usages)
     return {
         "prompt_tokens": prompt,
-        "completion_tokens": written,
-        "total_tokens": prompt + written,
-        "prompt_tokens_details": {"cached_tokens": sum(one.cached_tokens or 0 for one in told)},
+        "completion_tokens": generated,
+        "total_tokens": prompt + generated,
+        "prompt_tokens_details": {"cached_tokens": sum(one.cached_tokens or 0 for one in usages)},
     }
 
 
 def summary(trace: Trace) -> dict[str, Any]:
-    """The `ergo` field: where it looked and what it cost. Boxes are [left, top, right, bottom] of the upright picture."""
-    answer = trace.answer or Answer("", "empty")
-    return {
-        "region": list(answer.region.corners) if answer.region else None,
-        "region_reading": answer.region_reading,
-        "answer_reading": answer.reading,
-        "fallback": answer.fallback,
-        "thought": answer.thought,
-        "turns": [turn_summary(turn) for turn in trace.turns],
-        "vision_tokens": trace.vision_tokens,
-        "direct_vision_tokens": trace.direct_vision_tokens,
-        "seconds": trace.seconds,
-    }
-
-
-def turn_summary(turn: Turn) -> dict[str, Any]:
-    """One look: what was shown, what was said, tokens and seconds by part (null where the backend cannot tell)."""
-    return {
-        "views": [
-            {"box": list(view.box.corners), "shown": [view.size.width, view.size.height], "tokens": view.tokens,
-             "picture": [view.picture.size.width, view.picture.size.height]}
-            for view in turn.views
-        ],
-        "text": turn.text,
-        "finish": turn.finish,
-        "usage": {name: getattr(turn.usage, name) for name in turn.usage.__dataclass_fields__},
-        "seconds": {name: getattr(turn.seconds, name) for name in turn.seconds.__dataclass_fields__},
-    }  # fmt: skip
+    """The `ergo` field: the Trace as `ergo.traces` writes it, and what one look at full size would have cost."""
+    return trace_to_row(trace) | {"direct_vision_tokens": trace.direct_vision_tokens}
 
 
 def region_box(options: ErgoOptions) -> Box | None:

@@ -14,7 +14,7 @@ def trace_to_row(trace: Trace) -> dict[str, Any]:
     """A trace as JSON: no pixels, boxes as [left, top, right, bottom] in SOURCE pixels."""
     answer = trace.answer
     return {
-        "turns": [_turn_to_row(turn) for turn in trace.turns],
+        "turns": [turn_to_row(turn) for turn in trace.turns],
         "answer": answer.text if answer else None,
         "answer_reading": answer.reading if answer else None,
         "region": list(answer.region.corners) if answer and answer.region else None,
@@ -27,7 +27,8 @@ def trace_to_row(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _turn_to_row(turn: Turn) -> dict[str, Any]:
+def turn_to_row(turn: Turn) -> dict[str, Any]:
+    """One exchange: what was newly shown, the reply as it came, tokens and seconds by part (None: not known)."""
     return {
         "views": [_view_to_row(view) for view in turn.views],
         "text": turn.text,
