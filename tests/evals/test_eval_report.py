@@ -18,7 +18,7 @@ from ergo.evals.files import write_report
 from ergo.evals.page import page
 from ergo.evals.report import Report
 from ergo.evals.rows import read_run
-from ergo.evals.table import table
+from ergo.evals.render import as_csv, as_latex, as_markdown, as_text
 from ergo.grading import grade_published
 from ergo.samples.sample import Sample
 
@@ -56,8 +56,8 @@ def test_failures_are_wrong_counted_and_named(tmp_path: Path) -> None:
     assert figures.accuracy == 32 / 40
     assert figures.failures == {"timeout": 4, "http_500": 4}
     assert figures.as_reference_prints == 1.0  # what the released code would have printed
-    assert "4 timeout" in table(report)
-    assert "would drop the failures and print 100.0%" in table(report)
+    assert "4 timeout" in as_text(report)
+    assert "would drop the failures and print 100.0%" in as_text(report)
 
 
 def test_faults_on_a_tenth_of_all_calls_leave_the_denominator_whole(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_a_run_that_was_stopped_says_so(tmp_path: Path) -> None:
         run_folder(tmp_path, lambda: samples(20), model(stop_at_five), [ONE_LOOK], concurrency=1)
     report = Report.of(tmp_path)
     assert not report.complete
-    assert "NOT COMPLETE" in table(report)
-    assert "not complete" in page(report)
+    assert "NOT COMPLETE" in as_text(report)
+    assert "NOT COMPLETE" in page(report)
 
 
 def test_a_run_without_answers_has_no_report(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_conditions_of_a_run_are_compared_in_pairs_with_the_largest_direct_look(
     assert comparison.token_ratio[0] == pytest.approx(2 / 12)  # 2 x 1 patches and 4 x 3
     assert comparison.seconds_ratio is not None
     assert comparison.seconds_ratio[0] == pytest.approx(1.0)
-    assert "speed-up" not in table(report)
+    assert "speed-up" not in as_text(report)
 
 
 def test_runs_are_compared_sample_by_sample(tmp_path: Path) -> None:
@@ -262,4 +262,4 @@ def test_worst_answers_are_shown_with_both_looks_and_the_replies(tmp_path: Path)
     text = page(reported(tmp_path, lambda: samples(2), model(missing)))
     assert text.count("<img") == 4
     assert "over there" in text
-    assert "said <b class=wrong>Z</b>, true <b class=right>red</b>" in text
+    assert 'answered <b class="wrong">Z</b>, true <b class="right">red</b>' in text

@@ -72,7 +72,7 @@ def _save_target(name: str | None) -> Path | None:
 
 
 def _save_looks(path: Path, trace: Any, picture: Any, question: Any) -> None:
-    from ergo.viz.card import page_of, picture_of
+    from ergo.viz import page_of, picture_of
 
     try:
         if path.suffix.lower() == ".html":

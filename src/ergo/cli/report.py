@@ -23,22 +23,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_report(args: argparse.Namespace) -> Iterator[str]:
-    """Report on each run, then compare each with the first."""
+    """Each run compared with the first, then the report of each."""
     from ergo.evals.compare import between
+    from ergo.evals.render import columns
     from ergo.evals.rows import read_run
-    from ergo.evals.table import comparison_table
+    from ergo.evals.tables import comparisons_table
 
-    for folder in args.runs:
-        yield from report_lines(folder, args.against)
     first, *others = (read_run(folder) for folder in args.runs)
     for other in others:
-        yield comparison_table(between(first, other))
+        yield columns(comparisons_table(between(first, other))) + "\n"
+    for folder in args.runs:
+        yield from report_lines(folder, args.against)
 
 
 def report_lines(folder: Path, baseline: str | None = None) -> Iterator[str]:
-    """Make report.json and report.html of a run; the table, and where the page lies."""
+    """Write the report of a run; the table, and where the files lie."""
     from ergo.evals.files import write_report
-    from ergo.evals.table import table
+    from ergo.evals.render import as_text
 
-    yield table(write_report(folder, baseline))
-    yield f"page: {folder / 'report.html'}"
+    yield as_text(write_report(folder, baseline))
+    yield f"report: {folder / 'report.html'}, and .md, .tex, .csv, .svg, .json beside it"

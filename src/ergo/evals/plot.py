@@ -1,16 +1,16 @@
-"""Accuracy against vision tokens, as SVG that needs nothing else."""
+"""Accuracy against vision tokens, as SVG that needs nothing else and follows the page's theme."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from ergo.evals.summary import Figures
+from ergo.viz.palette import FLOW_COLOURS, LIGHT
 
 WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 60, 150, 16, 46
-COLOURS = {"coarse_to_fine": "#de5214", "one_look": "#2563a8", "crop_only": "#149646"}
+LEFT, RIGHT, TOP, BOTTOM = 76, 150, 16, 56
 
 
 def plot(figures: Sequence[Figures]) -> str:
@@ -22,52 +22,79 @@ def plot(figures: Sequence[Figures]) -> str:
     if not shown:
         return ""
     tokens = [one.vision_tokens or 1.0 for one in shown]
-    low, high = math.log2(min(tokens)) - 0.3, math.log2(max(tokens)) + 0.3
+    low, high = math.log10(min(tokens)) - 0.1, math.log10(max(tokens)) + 0.1
 
-    def place(one: Figures) -> tuple[float, float]:
-        across = (math.log2(one.vision_tokens or 1.0) - low) / (high - low)
-        return LEFT + across * (WIDTH - LEFT - RIGHT), _height(one.accuracy)
+    def across(value: float) -> float:
+        return LEFT + (math.log10(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
-    flows = dict.fromkeys(one.condition.split("@")[0] for one in shown)
-    parts = [*_axes(low, high)]
-    for number, flow in enumerate(flows):
-        mine = ((place(one), one) for one in shown if one.condition.split("@")[0] == flow)
-        parts += _line(flow, sorted(mine, key=lambda pair: pair[0]), number)
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="accuracy against vision tokens">{"".join(parts)}</svg>'
+    parts = list(_axes(across, 10**low, 10**high))
+    for number, flow in enumerate(dict.fromkeys(_flow(one) for one in shown)):
+        points = sorted((across(one.vision_tokens or 1.0), one) for one in shown if _flow(one) == flow)
+        parts += _line(flow, points, number)
+    label = "accuracy against vision tokens"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" '
+        f'aria-label="{label}" font-family="system-ui, sans-serif" font-size="13">{"".join(parts)}</svg>'
+    )
+
+
+def ticks(low: float, high: float) -> list[int]:
+    """Round numbers between low and high, about five of them: at least two wherever there are two.
+
+    >>> ticks(70, 2500)
+    [100, 200, 500, 1000, 2000]
+    >>> ticks(140, 230)
+    [140, 160, 180, 200, 220]
+    """
+    decades = range(math.floor(math.log10(max(low, 1))), math.ceil(math.log10(high)) + 1)
+    round_ones = [step * 10**decade for decade in decades for step in (1, 2, 5)]
+    inside = [value for value in round_ones if low <= value <= high]
+    if len(inside) >= 3:
+        return inside
+    rough = (high - low) / 4
+    step = next((value for value in round_ones if value >= rough), 1) if rough > 1 else 1
+    return list(range(math.ceil(low / step) * step, math.floor(high) + 1, step))
+
+
+def _flow(one: Figures) -> str:
+    return one.condition.split("@")[0]
 
 
 def _height(accuracy: float) -> float:
     return TOP + (1 - accuracy) * (HEIGHT - TOP - BOTTOM)
 
 
-def _axes(low: float, high: float) -> list[str]:
-    """A line per tenth, and a mark per doubling."""
-    parts = []
+def _colour(name: str) -> str:
+    """A colour of the page, with its light value where there is no page around."""
+    return f"var(--{name}, {getattr(LIGHT, name)})"
+
+
+def _axes(across: object, low: float, high: float) -> Iterator[str]:
+    assert callable(across)
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     for tenth in range(0, 11, 2):
         y = _height(tenth / 10)
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e2e0da"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tenth * 10} %</text>')
-    for power in range(math.ceil(low), math.floor(high) + 1):
-        x = LEFT + (power - low) / (high - low) * (WIDTH - LEFT - RIGHT)
-        parts.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM + 5}" stroke="#888"/>'
-        )
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{2**power:,}</text>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">vision tokens per sample</text>')
-    return parts
+        yield f'<line x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_colour("line")}"/>'
+        yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tenth * 10} %</text>'
+    for tick in ticks(low, high):
+        x = across(tick)
+        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}" stroke="{_colour("quiet")}"/>'
+        yield f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{tick:,}</text>'
+    yield f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">vision tokens per sample</text>'
+    middle = (TOP + bottom) / 2
+    yield f'<text x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">accuracy</text>'
 
 
-def _line(flow: str, points: Sequence[tuple[tuple[float, float], Figures]], number: int) -> list[str]:
-    colour = COLOURS.get(flow, "#555")
-    path = " ".join(f"{x:.1f},{y:.1f}" for (x, y), _ in points)
-    parts = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>']
-    for (x, y), one in points:
+def _line(flow: str, points: Sequence[tuple[float, Figures]], number: int) -> Iterator[str]:
+    colour = _colour(FLOW_COLOURS.get(flow, "quiet"))
+    path = " ".join(f"{x:.1f},{_height(one.accuracy):.1f}" for x, one in points)
+    yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
+    for x, one in points:
         low, high = (_height(end) for end in one.accuracy_interval)
         title = f"{one.condition}: {one.accuracy:.1%}, {one.vision_tokens:,.0f} tokens"
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"/>')
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{escape(title)}</title></circle>')
+        y = _height(one.accuracy)
+        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"/>'
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{escape(title)}</title></circle>'
     y = TOP + 16 + 20 * number
-    parts.append(f'<circle cx="{WIDTH - RIGHT + 16}" cy="{y - 4}" r="4" fill="{colour}"/>')
-    parts.append(f'<text x="{WIDTH - RIGHT + 26}" y="{y}">{escape(flow)}</text>')
-    return parts
+    yield f'<circle cx="{WIDTH - RIGHT + 16}" cy="{y - 4}" r="4" fill="{colour}"/>'
+    yield f'<text x="{WIDTH - RIGHT + 26}" y="{y}">{escape(flow)}</text>'

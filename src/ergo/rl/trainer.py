@@ -54,7 +54,7 @@ from ergo.rl.recipe import GrpoRecipe
 from ergo.rl.rewards import Evidence
 from ergo.rl.source import Source, source_of
 from ergo.samples.sample import Sample
-from ergo.viz.card import picture_of
+from ergo.viz import picture_of
 
 log = logging.getLogger(__name__)
 

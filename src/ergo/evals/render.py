@@ -1,0 +1,111 @@
+"""Tables as text for a terminal, Markdown, LaTeX (booktabs) and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+from ergo.evals.report import Report
+from ergo.evals.tables import Table, caption, comparisons_table, figures_table, remarks, tables
+
+_LATEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
+
+def as_text(report: Report) -> str:
+    """What a terminal shows: the caption, the figures, remarks, and comparisons where there are several conditions."""
+    parts = [caption(report), columns(figures_table(report.figures)), *remarks(report)]
+    if report.comparisons:
+        parts += ["", columns(comparisons_table(report.comparisons))]
+    return "\n".join(parts)
+
+
+def columns(table: Table) -> str:
+    """Aligned columns, the first to the left, the others to the right."""
+    lines = (table.head, *table.rows)
+    widths = [max(len(row[place]) for row in lines) for place in range(len(table.head))]
+    aligned = (
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in lines
+    )
+    return "\n".join(line.rstrip() for line in aligned)
+
+
+def as_markdown(report: Report) -> str:
+    """Every table, each under its caption."""
+    parts = [f"{caption(report)}.", *(f"* {line}" for line in remarks(report))]
+    for table in tables(report):
+        rule = " | ".join("---" if not place else "---:" for place in range(len(table.head)))
+        rows = [" | ".join(_markdown(cell) for cell in row) for row in (table.head, *table.rows)]
+        body = "\n".join(f"| {line} |" for line in (rows[0], rule, *rows[1:]))
+        parts.append(f"**{table.title}**" + (f" ({table.note})" if table.note else "") + f"\n\n{body}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(cell: str) -> str:
+    """A cell as plain text: nothing in it is markup, and nothing ends the cell."""
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(cell.split()))
+
+
+def as_latex(report: Report) -> str:
+    """Every table for `\\usepackage{booktabs}`, with captions that stand alone."""
+    parts = ["% \\usepackage{booktabs}"]
+    for table in tables(report):
+        text = f"{table.title}. {caption(report)}." + (f" {table.note}." if table.note else "")
+        rows = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in table.rows]
+        head = " & ".join(_latex(cell) for cell in table.head) + r" \\"
+        label = re.sub(r"\W+", "-", table.title.lower())
+        parts.append(
+            "\n".join(
+                (
+                    r"\begin{table}",
+                    r"\centering",
+                    rf"\caption{{{_latex(text)}}}",
+                    rf"\label{{tab:{label}}}",
+                    rf"\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
+                    r"\toprule",
+                    head,
+                    r"\midrule",
+                    *rows,
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                    r"\end{table}",
+                )
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def as_csv(report: Report) -> str:
+    """One line a condition and category (empty: all), shares of 1, for a spreadsheet or pandas."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ("model", "benchmark", "split", "preset", "condition", "category", "samples", "answers", "accuracy")
+        + ("low", "high", "interval_method", "failed", "vision_tokens", "seconds", "commit")
+    )
+    config = report.run.config
+    run: Sequence[object] = (config.get("model_name") or config["model"], config["benchmark"], config["split"], config["preset"])
+    for one in report.figures:
+        for name, score in (("", one), *one.by_category.items()):
+            cost = (one.failed, one.vision_tokens, one.seconds) if score is one else ("", "", "")
+            writer.writerow(
+                (*run, one.condition, name, score.samples, score.answers, score.accuracy, *score.accuracy_interval)
+                + (score.interval_method, *cost, report.run.made_with.get("commit") or "")
+            )
+    return out.getvalue()

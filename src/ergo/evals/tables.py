@@ -1,0 +1,194 @@
+"""A report as tables: what each column is, defined once for terminal, page, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ergo.evals.compare import Comparison
+from ergo.evals.report import Report
+from ergo.evals.summary import AREA_EDGES, Figures
+
+Cells = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text. The first column names the row; `note` says how to read the others."""
+
+    title: str
+    head: Cells
+    rows: tuple[Cells, ...]
+    note: str = ""
+
+
+def tables(report: Report) -> tuple[Table, ...]:
+    """Every table of a report that has something to show, the comparison and the figures first."""
+    figures = report.figures
+    made = (
+        figures_table(figures),
+        comparisons_table(report.comparisons),
+        costs_table(figures),
+        categories_table(figures),
+        regions_table(figures),
+        readings_table(figures),
+    )
+    return tuple(table for table in made if table.rows)
+
+
+def figures_table(figures: Sequence[Figures]) -> Table:
+    """Accuracy under the run's preset, and where the model looked."""
+    head = ("condition", "accuracy", "95 % interval", "failed", "vision tokens", "contains", "covers", "area")
+    rows = tuple(
+        (
+            one.condition,
+            share(one.accuracy),
+            interval(one.accuracy_interval),
+            f"{one.failed}/{one.answers}",
+            number(one.tokens["vision"]),
+            *(
+                share(value)
+                for value in (
+                    (one.region.contains, one.region.coverage, one.region.area) if one.region else (None,) * 3
+                )
+            ),
+        )
+        for one in figures
+    )
+    note = "contains: regions that hold the whole true one; covers: mean share of it; area: share of the picture"
+    return Table("Figures", head, rows, note)
+
+
+def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
+    """Paired differences, one line each."""
+    head = ("compared", "with", "pairs", "points", "95 % interval", "McNemar p", "vision tokens", "seconds here")
+    rows = tuple(
+        (
+            one.second,
+            one.first,
+            str(one.pairs) + (f" (+{one.unpaired} unpaired)" if one.unpaired else ""),
+            f"{100 * one.difference:+.1f}",
+            f"[{100 * one.interval[0]:+.1f}, {100 * one.interval[1]:+.1f}]",
+            "-" if one.mcnemar is None else f"{one.mcnemar:.2g}",
+            "-" if one.token_ratio is None else f"x {one.token_ratio[0]:.2f}",
+            "-" if one.seconds_ratio is None else f"x {one.seconds_ratio[0]:.2f}",
+        )
+        for one in comparisons
+    )
+    return Table("Paired differences", head, rows, "points: accuracy of the first column minus that of the second")
+
+
+def costs_table(figures: Sequence[Figures]) -> Table:
+    """Tokens and seconds of a sample."""
+    head = ("condition", "prompt", "cached", "output", "seconds", "by look", "samples/s")
+    rows = tuple(
+        (
+            one.condition,
+            *(number(one.tokens[name]) for name in ("prompt", "cached", "generated")),
+            "-" if one.seconds is None else f"{one.seconds:.2f}",
+            " + ".join(f"{seconds:.2f}" for seconds in one.seconds_by_turn) or "-",
+            "-" if one.throughput is None else f"{one.throughput:.1f}",
+        )
+        for one in figures
+    )
+    return Table("Cost of a sample", head, rows, "tokens and seconds: means over what was answered, under this load")
+
+
+def categories_table(figures: Sequence[Figures]) -> Table:
+    """Accuracy by category, as the benchmark defines them."""
+    rows = tuple(
+        (one.condition, name or "(none)", str(score.samples), share(score.accuracy), interval(score.accuracy_interval))
+        for one in figures
+        for name, score in one.by_category.items()
+    )
+    if len({row[1] for row in rows}) < 2:
+        rows = ()
+    return Table("By category", ("condition", "category", "samples", "accuracy", "95 % interval"), rows)
+
+
+def regions_table(figures: Sequence[Figures]) -> Table:
+    """How large the regions were."""
+    edges = [f"{low:.0%}-{high:.0%}" for low, high in pairwise(AREA_EDGES)]
+    head = ("condition", "IoU", *edges)
+    rows = tuple(
+        (one.condition, share(one.region.iou), *(str(count) for count in one.region.areas))
+        for one in figures
+        if one.region
+    )
+    return Table("Where it looked", head, rows, "samples by the region's share of the picture")
+
+
+def readings_table(figures: Sequence[Figures]) -> Table:
+    """How regions and answers were read, and what they were graded by."""
+    head = ("condition", "region", "answer", "graded by", "cut off")
+    rows = tuple(
+        (
+            one.condition,
+            listed(one.region.readings) if one.region else "-",
+            listed(one.answers_read) or "-",
+            listed(one.verdicts) or "-",
+            str(one.cut_off),
+        )
+        for one in figures
+    )
+    return Table("How replies were read", head, rows)
+
+
+def remarks(report: Report) -> list[str]:
+    """What a reader of the figures must know, one line each."""
+    lines = []
+    for one in report.figures:
+        notes = []
+        if one.failures:
+            notes.append("failed, and wrong: " + listed(one.failures))
+        if one.cut_off:
+            notes.append(f"{one.cut_off} replies cut off at the token limit")
+        if one.region and one.region.fallbacks:
+            notes.append("second look at the whole picture: " + listed(one.region.fallbacks))
+        if one.consistency:
+            same = one.consistency
+            notes.append(f"repeated: {same.all_right:.1%} always right, {same.same:.1%} always the same")
+        if report.run.config["preset"] == "published" and one.failed and one.as_reference_prints is not None:
+            notes.append(f"the released code would drop the failures and print {one.as_reference_prints:.1%}")
+        if report.run.config["mask"] and one.region and one.region.coverage is not None:
+            notes.append(
+                f"masked: regions cover {one.region.coverage:.1%} of the hidden target, "
+                f"with {one.region.area or 0:.1%} of the picture"
+            )
+        lines += [f"{one.condition}: {note}" for note in notes]
+    if not report.complete:
+        lines.insert(0, "NOT COMPLETE: the run was stopped; the same command goes on with it")
+    return lines
+
+
+def caption(report: Report) -> str:
+    """Protocol, number of samples, interval method and commit: what a table needs to stand alone."""
+    config = report.run.config
+    methods = ", ".join(dict.fromkeys(one.interval_method for one in report.figures))
+    samples = max(one.samples for one in report.figures)
+    commit = str(report.run.made_with.get("commit") or "unknown")[:12]
+    return (
+        f"{config['benchmark']} {config['split']}, {config.get('model_name') or config['model']}: {samples} samples, "
+        f"scored as {config['preset']}, options {config['options']}; 95 % intervals: {methods}; commit {commit}"
+    )
+
+
+def number(value: float | None) -> str:
+    """A count, or a dash where nobody counted."""
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def share(value: float | None) -> str:
+    """A share of 1 as per cent."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def interval(ends: tuple[float, float]) -> str:
+    """`[89.7, 94.4]`, in per cent."""
+    return f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+
+
+def listed(counts: dict[str, int]) -> str:
+    """`3 timeout, 1 refused`."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
