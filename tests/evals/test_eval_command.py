@@ -74,8 +74,8 @@ def test_runs_are_reported_and_compared(mine: Path, tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     report_verb.add_arguments(parser)
     lines = list(run_report(parser.parse_args([str(tmp_path / "a"), str(tmp_path / "b")])))
-    assert "b:one_look@16" in lines[-1]
-    assert "-60.0" in lines[-1]
+    assert "b:one_look@16" in lines[0]
+    assert "-60.0" in lines[0]
 
 
 def test_mistakes_are_one_line(mine: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from ergo.evals.compare import between
 from ergo.evals.conditions import Condition, Protocol
 from ergo.evals.files import write_report
 from ergo.evals.page import page
+from ergo.evals.render import as_text
 from ergo.evals.report import Report
 from ergo.evals.rows import read_run
-from ergo.evals.render import as_csv, as_latex, as_markdown, as_text
 from ergo.grading import grade_published
 from ergo.samples.sample import Sample
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from ergo.evals.summary import Figures
@@ -29,7 +29,8 @@ def plot(figures: Sequence[Figures]) -> str:
 
     parts = list(_axes(across, 10**low, 10**high))
     for number, flow in enumerate(dict.fromkeys(_flow(one) for one in shown)):
-        points = sorted((across(one.vision_tokens or 1.0), one) for one in shown if _flow(one) == flow)
+        mine = ((across(one.vision_tokens or 1.0), one) for one in shown if _flow(one) == flow)
+        points = sorted(mine, key=lambda point: point[0])
         parts += _line(flow, points, number)
     label = "accuracy against vision tokens"
     return (
@@ -46,13 +47,12 @@ def ticks(low: float, high: float) -> list[int]:
     >>> ticks(140, 230)
     [140, 160, 180, 200, 220]
     """
-    decades = range(math.floor(math.log10(max(low, 1))), math.ceil(math.log10(high)) + 1)
+    decades = range(math.ceil(math.log10(high)) + 1)
     round_ones = [step * 10**decade for decade in decades for step in (1, 2, 5)]
     inside = [value for value in round_ones if low <= value <= high]
     if len(inside) >= 3:
         return inside
-    rough = (high - low) / 4
-    step = next((value for value in round_ones if value >= rough), 1) if rough > 1 else 1
+    step = max((value for value in round_ones if value <= (high - low) / 3), default=1)
     return list(range(math.ceil(low / step) * step, math.floor(high) + 1, step))
 
 
@@ -69,8 +69,7 @@ def _colour(name: str) -> str:
     return f"var(--{name}, {getattr(LIGHT, name)})"
 
 
-def _axes(across: object, low: float, high: float) -> Iterator[str]:
-    assert callable(across)
+def _axes(across: Callable[[float], float], low: float, high: float) -> Iterator[str]:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     for tenth in range(0, 11, 2):
         y = _height(tenth / 10)

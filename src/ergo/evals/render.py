@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from ergo.evals.report import Report
+from ergo.evals.summary import Figures, Score
 from ergo.evals.tables import Table, caption, comparisons_table, figures_table, remarks, tables
+
+SCORED = ("samples", "answers", "accuracy", "low", "high", "interval_method")
+COST = ("failed", "vision_tokens", "seconds")
 
 _LATEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -92,20 +96,26 @@ def _latex(text: str) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """One line a condition and category (empty: all), shares of 1, for a spreadsheet or pandas."""
+    """One line a condition and category (empty: all of them), shares of 1, for a spreadsheet or pandas."""
+    config, made_with = report.run.config, report.run.made_with
+    run = {
+        "model": config.get("model_name") or config["model"],
+        **{name: config[name] for name in ("benchmark", "split", "preset")},
+        "commit": made_with.get("commit") or "",
+    }
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ("model", "benchmark", "split", "preset", "condition", "category", "samples", "answers", "accuracy")
-        + ("low", "high", "interval_method", "failed", "vision_tokens", "seconds", "commit")
-    )
-    config = report.run.config
-    run: Sequence[object] = (config.get("model_name") or config["model"], config["benchmark"], config["split"], config["preset"])
-    for one in report.figures:
-        for name, score in (("", one), *one.by_category.items()):
-            cost = (one.failed, one.vision_tokens, one.seconds) if score is one else ("", "", "")
-            writer.writerow(
-                (*run, one.condition, name, score.samples, score.answers, score.accuracy, *score.accuracy_interval)
-                + (score.interval_method, *cost, report.run.made_with.get("commit") or "")
-            )
+    writer = csv.DictWriter(out, (*run, "condition", "category", *SCORED, *COST), lineterminator="\n")
+    writer.writeheader()
+    for figures in report.figures:
+        cost = {name: getattr(figures, name) for name in COST}
+        for category, score in _scores(figures):
+            values = {name: getattr(score, name) for name in SCORED if name not in ("low", "high")}
+            values["low"], values["high"] = score.accuracy_interval
+            row = run | {"condition": figures.condition, "category": category} | values
+            writer.writerow(row | (cost if not category else {}))
     return out.getvalue()
+
+
+def _scores(figures: Figures) -> Iterator[tuple[str, Figures | Score]]:
+    yield "", figures
+    yield from figures.by_category.items()
