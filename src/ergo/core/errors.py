@@ -1,15 +1,15 @@
-"""Everything that can go wrong, as a tree. Raise the leaf; catch at the height you mean.
+"""Everything that can go wrong, as a tree. Raise the leaf; catch the base class you need.
 
-    ErgoError                 one line that says what to do; cli.py prints it without a traceback
+    ErgoError                 one line that says what to do; the command line prints it without a traceback
     ├── UsageError            the caller asked for something that cannot be: a flag, a recipe, a folder
     ├── PictureError          this picture cannot be shown to a model (broken, too large, unknown kind)
     ├── DataError             a data set or run folder is not in the layout its reader expects
-    ├── TrainingStopped       a run stopped itself: the numbers say that going on is a waste
+    ├── TrainingStopped       a run stopped itself: what was seen, and what to change
     ├── MissingExtra          an optional part of the package is not installed
     └── BackendError          a model did not answer; `kind` names how, `retryable` says whether to ask again
 
-A failed question is data: backends *return* BackendError, they do not raise it, and `pipeline.run`
-writes it into the Trace. Only mistakes that make every question fail are raised.
+A failed question is data: backends *return* BackendError, they do not raise it, and `runner` writes it
+into the Trace. Only mistakes that make every question fail are raised.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class UsageError(ErgoError):
 
 
 class PictureError(ErgoError):
-    """A picture that cannot be opened or shown. `kind` is a short stable name for counting."""
+    """A picture that cannot be opened or shown. kind: a short stable name for counting."""
 
     def __init__(self, message: str, kind: str = "unreadable") -> None:
         super().__init__(message)
@@ -44,15 +44,11 @@ class MissingExtra(ErgoError):
 
 
 class TrainingStopped(ErgoError):
-    """A run that cannot get better: what was seen, and what to change."""
+    """A run that cannot get better."""
 
 
 class BackendError(ErgoError):
-    """A model did not answer. Returned as a value, one per request.
-
-    kind: a short stable name for counting (timeout, refused, http_500, bad_reply, ...).
-    retryable: whether asking again may help; backends that retry have already done so.
-    """
+    """A model did not answer. kind: for counting, as above. retryable: backends that retry have already done so."""
 
     def __init__(self, message: str, kind: str = "backend", retryable: bool = False) -> None:
         super().__init__(message)

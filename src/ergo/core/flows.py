@@ -18,34 +18,16 @@ from ergo.core.view import SourcePicture, View
 
 
 class Family(Protocol):
-    """How one model family is asked, and how its replies are read (`ergo.families`)."""
+    """How one model family is asked, and how its replies are read (`ergo.families.base.ModelFamily`)."""
 
     @property
     def name(self) -> str: ...
-
-    def ask_region(self, coarse: View, question: str) -> Chat:
-        """The first look: the coarse view and the question."""
-        ...
-
-    def ask_answer(self, reply: str, close: View, question: str, choices: tuple[str, ...]) -> Chat:
-        """What the second look adds to the conversation."""
-        ...
-
-    def ask_direct(self, view: View, question: str, choices: tuple[str, ...]) -> Chat:
-        """One look, no region."""
-        ...
-
-    def read_region(self, reply: str, view: View) -> Region:
-        """The region a reply names, in SOURCE pixels."""
-        ...
-
-    def read_answer(self, reply: str) -> tuple[str, AnswerReading]:
-        """The answer's text, and how it was read."""
-        ...
-
-    def read_thought(self, reply: str) -> str:
-        """The reasoning of a reply, without its tags."""
-        ...
+    def ask_region(self, coarse: View, question: str) -> Chat: ...
+    def ask_answer(self, reply: str, close: View, question: str, choices: tuple[str, ...]) -> Chat: ...
+    def ask_direct(self, view: View, question: str, choices: tuple[str, ...]) -> Chat: ...
+    def read_region(self, reply: str, view: View) -> Region: ...
+    def read_answer(self, reply: str) -> tuple[str, AnswerReading]: ...
+    def read_thought(self, reply: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -58,10 +40,7 @@ class Question:
 
 @dataclass(frozen=True)
 class LookConfig:
-    """How closely a model may look.
-
-    coarse, close: vision tokens of the first and the second view, each a hard limit.
-    """
+    """How closely a model may look. coarse, close: budgets of the first and the second view."""
 
     family: Family
     coarse: TokenBudget
@@ -73,8 +52,8 @@ class LookConfig:
 class Answer:
     """What a person wants. region: SOURCE pixels looked at closely; None for the whole picture.
 
-    reading: how the answer was read from the last reply. region_reading: how the region was read;
-    None for flows without one. fallback: the second look saw the whole picture, not a region.
+    reading: how the answer was read from the last reply. region_reading: how the region was read; None for
+    flows without one.
     """
 
     text: str
@@ -85,6 +64,7 @@ class Answer:
 
     @property
     def fallback(self) -> bool:
+        """The second look saw the whole picture, for no region could be read."""
         return self.region_reading is not None and self.region is None
 
 
@@ -122,23 +102,21 @@ def crop_only(picture: SourcePicture, question: Question, config: LookConfig, re
     return Answer(text, reading, region)
 
 
-FLOWS = ("coarse_to_fine", "one_look", "crop_only")
-
-
-def start_flow(name: str, picture: SourcePicture, question: Question, config: LookConfig, region: Box | None) -> Flow:
-    """The flow of this name, ready to be driven."""
-    check_flow(name)
-    if name == "coarse_to_fine":
-        return coarse_to_fine(picture, question, config)
-    if name == "one_look":
-        return one_look(picture, question, config)
-    inside = region.clamped(picture.size) if region else None
-    if inside is None:
-        raise UsageError(f"crop_only needs a region inside the picture ({picture.size})")
-    return crop_only(picture, question, config, inside)
+FLOWS = {flow.__name__: flow for flow in (coarse_to_fine, one_look, crop_only)}
 
 
 def check_flow(name: str) -> None:
     """UsageError where no flow has this name."""
     if name not in FLOWS:
         raise UsageError(f"no flow is called {name!r}; there are {', '.join(FLOWS)}")
+
+
+def start_flow(name: str, picture: SourcePicture, question: Question, config: LookConfig, region: Box | None) -> Flow:
+    """The flow of this name, ready to be driven. region: for crop_only, SOURCE pixels."""
+    check_flow(name)
+    if name != "crop_only":
+        return FLOWS[name](picture, question, config)
+    inside = region.clamped(picture.size) if region else None
+    if inside is None:
+        raise UsageError(f"crop_only needs a region inside the picture ({picture.size})")
+    return crop_only(picture, question, config, inside)

@@ -1,7 +1,6 @@
-"""Sizes, boxes and token budgets: arithmetic without pixels.
+"""Sizes, boxes and token budgets: arithmetic without pixels. A Box is always in SOURCE pixels of the upright picture.
 
-One frame: a Box is always in SOURCE pixels of the upright picture, half-open. Frames of views and
-models exist only inside `image.View` and `dialect`.
+Frames of views and models exist only inside `core.view` and `families`.
 """
 
 from __future__ import annotations
@@ -76,12 +75,8 @@ class Box:
 
     def union(self, other: Box) -> Box:
         """The smallest box that holds both."""
-        return Box(
-            min(self.left, other.left),
-            min(self.top, other.top),
-            max(self.right, other.right),
-            max(self.bottom, other.bottom),
-        )
+        left, top = min(self.left, other.left), min(self.top, other.top)
+        return Box(left, top, max(self.right, other.right), max(self.bottom, other.bottom))
 
     def clamped(self, size: Size) -> Box | None:
         """The part inside a picture of `size`; None if there is none."""
@@ -101,9 +96,9 @@ FULL = 16384
 class TokenBudget:
     """How many vision tokens one view may cost.
 
-    max_tokens: never exceeded by `fit`, for any size (the reference rounds where Qwen's processor
-        floors and overshoots 1,280 for 47 % of sizes).
-    min_tokens: tiny pictures are enlarged to about this many (Qwen2.5-VL: 4 = 3,136 pixels).
+    max_tokens: never exceeded by `fit`, for any size (the reference rounds where Qwen's processor floors
+        and overshoots 1,280 for 47 % of sizes).
+    min_tokens: small pictures are enlarged to about this many: the family's own minimum, 4 for Qwen2.5-VL.
     patch: side in pixels of what one token sees: 28 for Qwen2.5-VL, 32 for Qwen3-VL.
     """
 
@@ -113,17 +108,15 @@ class TokenBudget:
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_tokens <= self.max_tokens:
-            raise ValueError(
-                f"a token budget needs 1 <= min_tokens <= max_tokens, not {self.min_tokens} and {self.max_tokens}"
-            )
+            raise ValueError(f"a budget needs 1 <= min_tokens <= max_tokens, not {self.min_tokens}, {self.max_tokens}")
         if self.patch < 1:
             raise ValueError(f"a patch has a side of at least 1 pixel, not {self.patch}")
 
     def fit(self, size: Size) -> Size:
         """The size at which a picture of `size` is shown: multiples of `patch`, within the budget.
 
-        Equal to `smart_resize` of transformers' Qwen2-VL processor wherever that stays within its
-        own limits; slivers, where it overshoots or raises (aspect ratio above 200), are cut to fit.
+        Equal to `smart_resize` of transformers' Qwen2-VL processor wherever that stays within its own
+        limits; slivers, where it overshoots or raises (aspect ratio above 200), are cut to fit.
 
         >>> TokenBudget(1280).fit(Size(3840, 2160))
         Size(width=1316, height=728)
@@ -134,18 +127,13 @@ class TokenBudget:
         columns, rows = round(size.width / patch), round(size.height / patch)
         if columns * rows > self.max_tokens:
             shrink = math.sqrt(size.area / (self.max_tokens * patch * patch))
-            columns = max(1, math.floor(size.width / shrink / patch))
-            rows = max(1, math.floor(size.height / shrink / patch))
+            columns, rows = (max(1, math.floor(side / shrink / patch)) for side in (size.width, size.height))
         elif columns * rows < self.min_tokens:
             grow = math.sqrt(self.min_tokens * patch * patch / size.area)
-            columns = math.ceil(size.width * grow / patch)
-            rows = math.ceil(size.height * grow / patch)
-        if columns * rows > self.max_tokens:  # rounded up to one row, or up past the cap: the long side yields
-            if columns >= rows:
-                columns = self.max_tokens // rows
-            else:
-                rows = self.max_tokens // columns
-        return Size(columns * patch, rows * patch)
+            columns, rows = (math.ceil(side * grow / patch) for side in (size.width, size.height))
+        if columns >= rows:  # rounding may go past the cap: then the long side yields
+            return Size(min(columns, self.max_tokens // rows) * patch, rows * patch)
+        return Size(columns * patch, min(rows, self.max_tokens // columns) * patch)
 
     def cost(self, size: Size) -> int:
         """Vision tokens of a view shown at `size` (a result of `fit`)."""

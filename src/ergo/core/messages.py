@@ -48,11 +48,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One question to a model.
+    """One question to a model: the whole conversation so far, its last message to be answered.
 
-    previous: the completion this chat continues, so that a backend may reuse its cache; the chat
-        always holds the whole conversation as well.
-    expect: the shape of the reply, for backends that can force it.
+    expect: the shape of the reply, for backends that can force it. previous: the completion this chat
+    continues, so that a backend may reuse its cache.
     """
 
     chat: Chat
@@ -88,10 +87,8 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Completion:
-    """A model's reply.
+    """A model's reply. token_ids, logprobs: of what was sampled, where known; never re-tokenised from text.
 
-    token_ids: the sampled ids where the backend has them; never re-tokenised from text.
-    logprobs: log-probability of each sampled id, same length as token_ids.
     state: the backend's own handle on its cache; opaque, never stored.
     """
 

@@ -29,10 +29,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Trace:
-    """The one record that eval, train, serve and debugging read.
+    """The one record that eval, train, serve and debugging read. tag: whatever the caller attached to the flow.
 
-    error: the failure that ended the flow; then answer is None. completions: as the backend returned
-    them, for training; not stored. tag: whatever the caller attached to the flow.
+    error: the failure that ended the flow; then answer is None. completions, requests: as the backend
+    returned and took them, for training; not stored.
     """
 
     turns: tuple[Turn, ...]
@@ -66,18 +66,15 @@ class Trace:
 
 
 class Backend(Protocol):
-    """A model that answers requests. Failures are values, in the place of the completion.
+    """A model. complete: one result per request, in order; a failure is a value in the completion's place.
 
-    parallel: `complete` may be called from many threads at once, and one slow request holds up only
-        its own call (a server); otherwise requests that are ready together are given together (a
-        model in this process, which batches them).
+    parallel: `complete` may be called from many threads at once, and one slow request holds up only its own
+    call (a server). Otherwise requests that are ready together are given together (a model in this process).
     """
 
     parallel: bool
 
-    def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
-        """One result per request, in order."""
-        ...
+    def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]: ...
 
 
 FlowMaker = Callable[[], Flow]
@@ -85,69 +82,9 @@ Job = tuple[object, FlowMaker]
 """A tag that comes back with the Trace, and what decodes the picture and starts the flow."""
 
 
-def run(jobs: Iterable[Job], backend: Backend, concurrency: int = 1) -> Iterator[Trace]:
-    """Drive flows to their end, `window` at a time; Traces come as they finish.
-
-    A flow starts (and decodes its picture) only when there is room for it: no more than `window`
-    pictures are held here, however long `jobs` is. A Trace holds its own for as long as it is kept.
-    """
-    if concurrency < 1:
-        raise UsageError(f"concurrency is at least 1, not {concurrency}")
-    return _run_threads(jobs, backend, concurrency) if backend.parallel else _run_batches(jobs, backend, concurrency)
-
-
-def _run_threads(jobs: Iterable[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
-    """Each flow has a thread of its own: a slow reply delays nobody else."""
-    waiting = iter(jobs)
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="flow") as pool:
-        busy = {pool.submit(drive, job, backend) for job in islice(waiting, concurrency)}
-        try:
-            while busy:
-                done, busy = wait(busy, return_when=FIRST_COMPLETED)
-                while done:  # a finished flow keeps its picture until it is handed over
-                    yield done.pop().result()
-                    busy |= {pool.submit(drive, job, backend) for job in islice(waiting, 1)}
-        finally:
-            for future in busy:
-                future.cancel()
-
-
-def drive(job: Job, backend: Backend) -> Trace:
-    """One flow from start to end."""
-    opened = begin(job)
-    while isinstance(opened, Running):
-        [result] = backend.complete([opened.request])
-        opened = advance(opened, result)
-    return opened
-
-
-def _run_batches(jobs: Iterable[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
-    """All flows in flight ask together."""
-    waiting = iter(jobs)
-    running: deque[Running] = deque()
-    ended: deque[Trace] = deque()
-    while True:
-        while ended:  # handed over before others start: each keeps its picture
-            yield ended.popleft()
-        for job in islice(waiting, concurrency - len(running)):
-            _sort_in(begin(job), running, ended)
-        if not running and not ended:
-            return
-        results = deque(backend.complete([one.request for one in running]) if running else ())
-        for _ in range(len(running)):
-            _sort_in(advance(running.popleft(), results.popleft()), running, ended)
-
-
-def _sort_in(one: Running | Trace, running: deque[Running], ended: deque[Trace]) -> None:
-    if isinstance(one, Trace):
-        ended.append(one)
-    else:
-        running.append(one)
-
-
 @dataclass
 class Running:
-    """A flow in flight and what it has said so far."""
+    """A flow that has begun, the request it waits for, and what was said so far."""
 
     flow: Flow
     tag: object
@@ -166,8 +103,8 @@ class Running:
 def begin(job: Job) -> Running | Trace:
     """Start a flow; a picture that cannot be shown ends it before its first request.
 
-    Drivers of every kind (here by threads and batches, in serve/ by an event loop) are `begin`, a backend's
-    result for `request`, and `advance`, until a Trace comes.
+    Every driver (here threads and batches, in serve/ an event loop) is `begin`, then a backend's result for
+    `request` and `advance`, until a Trace comes.
     """
     tag, make = job
     try:
@@ -192,3 +129,59 @@ def advance(one: Running, result: Completion | BackendError) -> Running | Trace:
     except PictureError as error:
         return one.ended(None, error)
     return one
+
+
+def drive(job: Job, backend: Backend) -> Trace:
+    """One flow from start to end."""
+    one = begin(job)
+    while isinstance(one, Running):
+        [result] = backend.complete([one.request])
+        one = advance(one, result)
+    return one
+
+
+def run(jobs: Iterable[Job], backend: Backend, concurrency: int = 1) -> Iterator[Trace]:
+    """Drive flows to their end, `concurrency` at a time; Traces come as they finish.
+
+    A flow starts (and decodes its picture) only when there is room for it: no more than `concurrency`
+    pictures are held here, however long `jobs` is. A Trace holds its own for as long as it is kept.
+    """
+    if concurrency < 1:
+        raise UsageError(f"concurrency is at least 1, not {concurrency}")
+    return (_run_threads if backend.parallel else _run_batches)(iter(jobs), backend, concurrency)
+
+
+def _run_threads(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
+    """Each flow has a thread of its own: a slow reply delays nobody else."""
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="flow") as pool:
+        busy = {pool.submit(drive, job, backend) for job in islice(jobs, concurrency)}
+        try:
+            while busy:
+                done, busy = wait(busy, return_when=FIRST_COMPLETED)
+                while done:  # a finished flow keeps its picture until it is handed over
+                    yield done.pop().result()
+                    busy |= {pool.submit(drive, job, backend) for job in islice(jobs, 1)}
+        finally:
+            for future in busy:
+                future.cancel()
+
+
+def _run_batches(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
+    """All running flows ask together; a Trace keeps its picture, so it is handed over before others start."""
+    running: deque[Running] = deque()
+    while True:
+        while len(running) < concurrency and (job := next(jobs, None)):
+            yield from _still_running(begin(job), running)
+        if not running:
+            return
+        results = deque(backend.complete([one.request for one in running]))
+        while results:
+            yield from _still_running(advance(running.popleft(), results.popleft()), running)
+
+
+def _still_running(one: Running | Trace, running: deque[Running]) -> Iterator[Trace]:
+    """Sort a flow among the running ones, or hand its Trace over."""
+    if isinstance(one, Trace):
+        yield one
+    else:
+        running.append(one)

@@ -15,21 +15,16 @@ from ergo.core.geometry import Box, Size, TokenBudget
 class SourcePicture(Protocol):
     """An upright RGB picture of which any part can be shown (`ergo.images.Picture`).
 
-    lazy: its pixels stay in a file until a part is asked for.
+    lazy: its pixels stay in a file until a part is asked for. part: `box` in RGB, resized to `size`.
     """
 
     @property
     def size(self) -> Size: ...
-
     @property
     def name(self) -> str: ...
-
     @property
     def lazy(self) -> bool: ...
-
-    def part(self, box: Box, size: Size) -> Image.Image:
-        """RGB pixels of `box` (SOURCE pixels), resized to `size`."""
-        ...
+    def part(self, box: Box, size: Size) -> Image.Image: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +33,8 @@ class View:
 
     box: the part, SOURCE pixels. size: pixels shown, multiples of `patch`.
 
-    A view keeps its own pixels (at most its budget) once they were asked for, and its picture for as
-    long as it lives: whoever collects many views or Traces collects their pictures.
+    A view keeps its pixels (at most its budget) once asked for, and its picture for as long as it lives:
+    whoever collects many views or Traces collects their pictures.
     """
 
     picture: SourcePicture
@@ -49,23 +44,18 @@ class View:
 
     @classmethod
     def of(cls, picture: SourcePicture, budget: TokenBudget, box: Box | None = None) -> View:
-        """The view of `box` (default: everything) that fits the budget; what lies outside is cut off.
-
-        A picture that stays on disk is read here, inside the flow: should the file be broken, that is
-        a PictureError of this question, and not a surprise inside a backend.
-        """
-        whole = Box.whole(picture.size)
-        inside = (box or whole).clamped(picture.size)
+        """The view of `box` (default: everything) that fits the budget; what lies outside is cut off."""
+        inside = (box or Box.whole(picture.size)).clamped(picture.size)
         if inside is None:
             raise PictureError(f"{box} lies outside {picture.name}, {picture.size}", "outside")
         view = cls(picture, inside, budget.fit(inside.size), budget.patch)
-        if picture.lazy:
+        if picture.lazy:  # a broken file is a PictureError of this question, not a surprise inside a backend
             view.pixels  # noqa: B018
         return view
 
     @property
     def tokens(self) -> int:
-        return (self.size.width // self.patch) * (self.size.height // self.patch)
+        return self.size.area // self.patch**2
 
     @cached_property
     def pixels(self) -> Image.Image:
@@ -80,8 +70,8 @@ class View:
     def to_source(self, x1: float, y1: float, x2: float, y2: float) -> Box | None:
         """A box in this view's pixels -> SOURCE pixels, cut to the view; None if nothing is left.
 
-        Any four numbers will do: reversed corners or NaN leave nothing, 1e300 is the view's edge. A
-        box too thin for the source's grid becomes the one pixel its middle lies in.
+        Any four numbers will do: reversed corners or NaN leave nothing, 1e300 is the view's edge. A box too
+        thin for the source's grid becomes the one pixel its middle lies in.
         """
         across = _to_grid(x1, x2, self.size.width, self.box.left, self.box.right)
         down = _to_grid(y1, y2, self.size.height, self.box.top, self.box.bottom)
@@ -89,14 +79,10 @@ class View:
 
     def from_source(self, box: Box) -> tuple[float, float, float, float]:
         """SOURCE pixels -> this view's pixels; inverse of `to_source` up to half a source pixel."""
-        scale_x = self.size.width / self.box.size.width
-        scale_y = self.size.height / self.box.size.height
-        return (
-            (box.left - self.box.left) * scale_x,
-            (box.top - self.box.top) * scale_y,
-            (box.right - self.box.left) * scale_x,
-            (box.bottom - self.box.top) * scale_y,
-        )
+        scale_x, scale_y = self.size.width / self.box.size.width, self.size.height / self.box.size.height
+        x1, x2 = ((side - self.box.left) * scale_x for side in (box.left, box.right))
+        y1, y2 = ((side - self.box.top) * scale_y for side in (box.top, box.bottom))
+        return x1, y1, x2, y2
 
 
 def _to_grid(low: float, high: float, shown: int, start: int, end: int) -> tuple[int, int] | None:

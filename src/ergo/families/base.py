@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from ergo.core import reading
 from ergo.core.geometry import Box
 from ergo.core.messages import Chat, Message
-from ergo.core.reading import AnswerReading, Frame, Region
+from ergo.core.reading import AnswerReading, Region
 from ergo.core.view import View
+from ergo.families import forms
+from ergo.families.forms import Frame
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ class ModelFamily:
         return f"[{round(x1)}, {round(y1)}, {round(x2)}, {round(y2)}]"
 
     def read_region(self, reply: str, view: View) -> Region:
-        """The region a reply names, in SOURCE pixels (`core.reading.read_region` in this family's frame)."""
-        return reading.read_region(reply, view, self.frame)
+        """The region a reply names, in SOURCE pixels (`forms.read_region` in this family's frame)."""
+        return forms.read_region(reply, view, self.frame)
 
     def read_answer(self, reply: str) -> tuple[str, AnswerReading]:
         """The text of the last <answer>; without tags the whole reply after its thinking."""
