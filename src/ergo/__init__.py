@@ -10,11 +10,12 @@ from ergo.backends import Model, open_backend
 from ergo.core.errors import ErgoError
 from ergo.core.flows import Answer, LookConfig, Question, coarse_to_fine, crop_only, one_look
 from ergo.core.geometry import Box, Size, TokenBudget
-from ergo.core.runner import Trace, Turn, run
+from ergo.core.runner import Trace, Turn
 from ergo.core.view import View
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
 from ergo.samples.sample import Sample
+from ergo.traces.run import run
 
 __version__ = "0.1.0"
 __all__ = [

@@ -21,11 +21,12 @@ from ergo.core.errors import BackendError, UsageError
 from ergo.core.flows import Answer, LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import TokenBudget
 from ergo.core.messages import Completion, Message, Request, Sampling
-from ergo.core.runner import Trace, run
+from ergo.core.runner import Trace
 from ergo.core.view import View
 from ergo.families import QWEN2_5_VL
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
+from ergo.traces.run import run
 
 ASK = Request((Message("user", ("Is it there?",)),))
 LOOKING = LookConfig(QWEN2_5_VL, TokenBudget(16), TokenBudget(16))

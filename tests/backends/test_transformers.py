@@ -19,11 +19,11 @@ from ergo.core.errors import UsageError
 from ergo.core.flows import LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.messages import Chat, Completion, Message, Request, Sampling
-from ergo.core.runner import run
 from ergo.core.view import View
 from ergo.families import ERGO_TINY, QWEN2_5_VL, QWEN3_VL
 from ergo.families.base import TERSE, ModelFamily
 from ergo.images.picture import Picture
+from ergo.traces.run import run
 
 SHORT = Sampling(max_tokens=12)
 

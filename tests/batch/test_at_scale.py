@@ -26,7 +26,7 @@ from ergo.batch.shards import Shards
 from ergo.batch.worker import BatchConfig, Worker, open_picture
 from ergo.cli.batch import batch
 from ergo.core.flows import Question, coarse_to_fine
-from ergo.core.runner import run
+from ergo.traces.run import run
 from ergo.world.questions import generate
 
 ROWS, STINTS, POISONED = 5_000, 10, 100  # one row in POISONED is poison

@@ -15,9 +15,10 @@ from ergo.core.errors import BackendError, PictureError, UsageError
 from ergo.core.flows import Flow, LookConfig, Question, coarse_to_fine, crop_only, one_look
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.messages import Completion, Request, Sampling, Seconds, Usage
-from ergo.core.runner import Job, Trace, drive, run
+from ergo.core.runner import Job, Trace, drive
 from ergo.families import QWEN2_5_VL
 from ergo.images.picture import Picture
+from ergo.traces.run import run
 
 LOOKING = LookConfig(QWEN2_5_VL, TokenBudget(64), TokenBudget(32), Sampling(max_tokens=77))
 QUESTION = Question("Which colour?", ("red", "blue"))

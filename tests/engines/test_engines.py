@@ -20,11 +20,12 @@ from ergo.core.errors import BackendError
 from ergo.core.flows import LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import Size, TokenBudget
 from ergo.core.messages import Completion, Message, Request, Sampling, Usage
-from ergo.core.runner import Trace, run
+from ergo.core.runner import Trace
 from ergo.core.view import View
 from ergo.families import QWEN2_5_VL
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
+from ergo.traces.run import run
 
 pytestmark = pytest.mark.engines
 

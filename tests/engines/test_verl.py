@@ -31,13 +31,13 @@ from ergo.backends import TINY, open_backend
 from ergo.backends.transformers.backend import TransformersBackend
 from ergo.core.flows import Question, coarse_to_fine
 from ergo.core.messages import Sampling
-from ergo.core.runner import run
 from ergo.images.decode import load_image
 from ergo.recipes import read_recipe
 from ergo.rl.episode import episode_of
 from ergo.rl.evidence import Rollout, Verifier, gather
 from ergo.rl.recipe import grpo_recipe
 from ergo.samples.sample import sample_to_json
+from ergo.traces.run import run
 from ergo.world.questions import generate
 
 pytestmark = pytest.mark.engines

@@ -15,11 +15,11 @@ from ergo.core.errors import UsageError
 from ergo.core.flows import LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.reading import AnswerReading, RegionReading
-from ergo.core.runner import run
 from ergo.core.view import View
 from ergo.families import ERGO_TINY, QWEN2_5_VL, QWEN3_VL, family_named
 from ergo.families.base import PUBLISHED, with_choices
 from ergo.images.picture import Picture
+from ergo.traces.run import run
 
 PICTURE = Picture(Image.new("RGB", (2800, 1400)))
 VIEW = View.of(PICTURE, TokenBudget(200))  # 560 x 280: one view pixel is five source pixels

@@ -13,8 +13,9 @@ from ergo.backends.transformers.backend import TransformersBackend
 from ergo.backends.transformers.processor import rope_positions
 from ergo.core.flows import Question, coarse_to_fine
 from ergo.core.messages import Sampling
-from ergo.core.runner import Trace, run
+from ergo.core.runner import Trace
 from ergo.rl.episode import episode_of
+from ergo.traces.run import run
 from ergo.world.questions import generate
 
 

@@ -13,10 +13,11 @@ from ergo.batch.rows import BatchRow
 from ergo.core.errors import PictureError
 from ergo.core.flows import Flow, Question, start_flow
 from ergo.core.messages import Sampling
-from ergo.core.runner import Trace, run
+from ergo.core.runner import Trace
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
 from ergo.traces.rows import trace_to_row
+from ergo.traces.run import run
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from ergo.contrib.lmms_plugin import question_of
 from ergo.core.errors import UsageError
 from ergo.core.flows import Flow, start_flow
 from ergo.core.messages import Sampling
-from ergo.core.runner import Job, Trace, run
+from ergo.core.runner import Job, Trace
 from ergo.images.picture import Picture
+from ergo.traces.run import run
 
 log = logging.getLogger(__name__)
 

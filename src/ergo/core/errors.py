@@ -1,30 +1,22 @@
 """Everything that can go wrong, as a tree. Raise the leaf; catch the base class you need.
 
-    ErgoError                 one line that says what to do; the command line prints it without a traceback
-    ├── UsageError            the caller asked for something that cannot be: a flag, a recipe, a folder
-    ├── PictureError          this picture cannot be shown to a model (broken, too large, unknown kind)
-    ├── DataError             a data set or run folder is not in the layout its reader expects
-    ├── TrainingStopped       a run stopped itself: what was seen, and what to change
-    ├── MissingExtra          an optional part of the package is not installed
-    └── BackendError          a model did not answer; `kind` names how, `retryable` says whether to ask again
+    ErgoError ── UsageError, PictureError, DataError, MissingExtra, TrainingStopped, BackendError
 
-A failed question is data: backends *return* BackendError, they do not raise it, and `runner` writes it
-into the Trace. Only mistakes that make every question fail are raised.
+A failed question is data: backends *return* BackendError, they do not raise it, and `runner` writes it into
+the Trace. Only mistakes that make every question fail are raised.
 """
-
-from __future__ import annotations
 
 
 class ErgoError(Exception):
-    """Base of all errors of this package; `str(error)` is one line for a person."""
+    """Base of them all; `str(error)` is one line that says what to do, printed without a traceback."""
 
 
 class UsageError(ErgoError):
-    """The request itself is wrong, whatever the picture."""
+    """The caller asked for what cannot be, whatever the picture: a flag, a recipe, a folder."""
 
 
 class PictureError(ErgoError):
-    """A picture that cannot be opened or shown. kind: a short stable name for counting."""
+    """A picture that cannot be opened or shown (broken, too large, unknown). kind: a short stable name for counting."""
 
     def __init__(self, message: str, kind: str = "unreadable") -> None:
         super().__init__(message)
@@ -32,11 +24,11 @@ class PictureError(ErgoError):
 
 
 class DataError(ErgoError):
-    """A file or folder is not in the layout its reader expects."""
+    """A data set or run folder is not in the layout its reader expects."""
 
 
 class MissingExtra(ErgoError):
-    """A part of the package that was not installed is asked for."""
+    """An optional part of the package is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an extra: pip install 'ergo-vlm[{extra}]'")
@@ -44,11 +36,11 @@ class MissingExtra(ErgoError):
 
 
 class TrainingStopped(ErgoError):
-    """A run that cannot get better."""
+    """A training run stopped itself: what was seen, and what to change."""
 
 
 class BackendError(ErgoError):
-    """A model did not answer. kind: for counting, as above. retryable: backends that retry have already done so."""
+    """A model did not answer. kind: for counting. retryable: asking again may help; backends that retry did so."""
 
     def __init__(self, message: str, kind: str = "backend", retryable: bool = False) -> None:
         super().__init__(message)

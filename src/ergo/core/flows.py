@@ -1,12 +1,10 @@
 """The coarse-to-fine conversation of ERGO (arXiv 2509.21991, section 3), written once, without I/O.
 
 A flow is a generator: it yields a Request, is sent the Completion, and returns an Answer. Any driver
-(`runner.run`, the server's event loop, a trainer) only carries requests to a model and replies back.
+(`traces.run`, the server's event loop, a trainer) only carries requests to a model and replies back.
 """
 
-from __future__ import annotations
-
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -98,25 +96,23 @@ def crop_only(picture: SourcePicture, question: Question, config: LookConfig, re
     """The question and one crop, nothing else: what the frozen verifier sees (paper eq. 1)."""
     view = View.of(picture, config.close, region)
     reply = yield Request(config.family.ask_direct(view, question.text, question.choices), config.sampling)
-    text, reading = config.family.read_answer(reply.text)
-    return Answer(text, reading, region)
+    return Answer(*config.family.read_answer(reply.text), view.box)
 
 
-FLOWS = {flow.__name__: flow for flow in (coarse_to_fine, one_look, crop_only)}
+FLOWS: dict[str, Callable[..., Flow]] = {flow.__name__: flow for flow in (coarse_to_fine, one_look, crop_only)}
 
 
-def check_flow(name: str) -> None:
-    """UsageError where no flow has this name."""
+def check_flow(name: str) -> str:
+    """The name of a flow; UsageError for any other."""
     if name not in FLOWS:
         raise UsageError(f"no flow is called {name!r}; there are {', '.join(FLOWS)}")
+    return name
 
 
 def start_flow(name: str, picture: SourcePicture, question: Question, config: LookConfig, region: Box | None) -> Flow:
     """The flow of this name, ready to be driven. region: for crop_only, SOURCE pixels."""
-    check_flow(name)
-    if name != "crop_only":
+    if check_flow(name) != "crop_only":
         return FLOWS[name](picture, question, config)
-    inside = region.clamped(picture.size) if region else None
-    if inside is None:
+    if not region or not region.clamped(picture.size):
         raise UsageError(f"crop_only needs a region inside the picture ({picture.size})")
-    return crop_only(picture, question, config, inside)
+    return crop_only(picture, question, config, region)

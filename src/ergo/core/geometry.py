@@ -96,10 +96,9 @@ FULL = 16384
 class TokenBudget:
     """How many vision tokens one view may cost.
 
-    max_tokens: never exceeded by `fit`, for any size (the reference rounds where Qwen's processor floors
-        and overshoots 1,280 for 47 % of sizes).
-    min_tokens: small pictures are enlarged to about this many: the family's own minimum, 4 for Qwen2.5-VL.
-    patch: side in pixels of what one token sees: 28 for Qwen2.5-VL, 32 for Qwen3-VL.
+    max_tokens: never exceeded by `fit` (the reference rounds, and overshoots 1,280 for 47 % of sizes).
+    min_tokens: small pictures are enlarged to about this many: the family's own minimum.
+    patch: side in pixels of what one token sees.
     """
 
     max_tokens: int
@@ -115,8 +114,8 @@ class TokenBudget:
     def fit(self, size: Size) -> Size:
         """The size at which a picture of `size` is shown: multiples of `patch`, within the budget.
 
-        Equal to `smart_resize` of transformers' Qwen2-VL processor wherever that stays within its own
-        limits; slivers, where it overshoots or raises (aspect ratio above 200), are cut to fit.
+        It is what Qwen2-VL's own processor resizes to, wherever that stays within its own limits; slivers,
+        where it overshoots or raises (aspect ratio above 200), are cut to fit.
 
         >>> TokenBudget(1280).fit(Size(3840, 2160))
         Size(width=1316, height=728)

@@ -1,7 +1,5 @@
 """What passes between a flow and a model: messages with text and views, a request, a completion."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,24 +45,6 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Request:
-    """One question to a model: the whole conversation so far, its last message to be answered.
-
-    expect: the shape of the reply, for backends that can force it. previous: the completion this chat
-    continues, so that a backend may reuse its cache.
-    """
-
-    chat: Chat
-    sampling: Sampling = field(default_factory=Sampling)
-    expect: Literal["text", "region"] = "text"
-    previous: Completion | None = None
-
-    @property
-    def views(self) -> tuple[View, ...]:
-        return tuple(view for message in self.chat for view in message.views)
-
-
-@dataclass(frozen=True)
 class Usage:
     """Tokens of one request. None: the backend cannot tell."""
 
@@ -99,3 +79,21 @@ class Completion:
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     state: object = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to a model: the whole conversation so far, its last message to be answered.
+
+    expect: the shape of the reply, for backends that can force it. previous: the completion this chat
+    continues, so that a backend may reuse its cache.
+    """
+
+    chat: Chat
+    sampling: Sampling = field(default_factory=Sampling)
+    expect: Literal["text", "region"] = "text"
+    previous: Completion | None = None
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return tuple(view for message in self.chat for view in message.views)

@@ -4,8 +4,6 @@ How a family writes its regions is `families.forms`' subject; what an answer and
 for all. Replies are data: repaired where their meaning is plain, and otherwise named, never guessed at.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Literal

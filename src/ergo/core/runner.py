@@ -1,15 +1,13 @@
-"""Drive flows over a backend to their Traces. Failures are values; a Trace is the one record of what happened."""
+"""Drive a flow over a backend to its Trace, the one record of what happened. Failures are values.
 
-from __future__ import annotations
+Many flows at once: `ergo.traces.run`.
+"""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Protocol
 
-from ergo.core.errors import BackendError, PictureError, UsageError
+from ergo.core.errors import BackendError, PictureError
 from ergo.core.flows import Answer, Flow
 from ergo.core.geometry import FULL, TokenBudget
 from ergo.core.messages import Completion, Request, Seconds, Usage
@@ -50,11 +48,9 @@ class Trace:
     @property
     def direct_vision_tokens(self) -> int:
         """What one look at the whole picture at full size would cost; 0 where nothing was shown."""
-        shown = next((view for turn in self.turns for view in turn.views), None)
-        if shown is None:
-            return 0
-        budget = TokenBudget(FULL, patch=shown.patch)
-        return budget.cost(budget.fit(shown.picture.size))
+        shown = [view for turn in self.turns for view in turn.views][:1]
+        budgets = [TokenBudget(FULL, patch=view.patch) for view in shown]
+        return sum(budget.cost(budget.fit(view.picture.size)) for view, budget in zip(shown, budgets, strict=True))
 
     @property
     def generated_tokens(self) -> int:
@@ -103,8 +99,8 @@ class Running:
 def begin(job: Job) -> Running | Trace:
     """Start a flow; a picture that cannot be shown ends it before its first request.
 
-    Every driver (here threads and batches, in serve/ an event loop) is `begin`, then a backend's result for
-    `request` and `advance`, until a Trace comes.
+    Every driver (threads, batches, serve's event loop) is `begin`, then a backend's result for `request` and
+    `advance`, until a Trace comes.
     """
     tag, make = job
     try:
@@ -138,50 +134,3 @@ def drive(job: Job, backend: Backend) -> Trace:
         [result] = backend.complete([one.request])
         one = advance(one, result)
     return one
-
-
-def run(jobs: Iterable[Job], backend: Backend, concurrency: int = 1) -> Iterator[Trace]:
-    """Drive flows to their end, `concurrency` at a time; Traces come as they finish.
-
-    A flow starts (and decodes its picture) only when there is room for it: no more than `concurrency`
-    pictures are held here, however long `jobs` is. A Trace holds its own for as long as it is kept.
-    """
-    if concurrency < 1:
-        raise UsageError(f"concurrency is at least 1, not {concurrency}")
-    return (_run_threads if backend.parallel else _run_batches)(iter(jobs), backend, concurrency)
-
-
-def _run_threads(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
-    """Each flow has a thread of its own: a slow reply delays nobody else."""
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="flow") as pool:
-        busy = {pool.submit(drive, job, backend) for job in islice(jobs, concurrency)}
-        try:
-            while busy:
-                done, busy = wait(busy, return_when=FIRST_COMPLETED)
-                while done:  # a finished flow keeps its picture until it is handed over
-                    yield done.pop().result()
-                    busy |= {pool.submit(drive, job, backend) for job in islice(jobs, 1)}
-        finally:
-            for future in busy:
-                future.cancel()
-
-
-def _run_batches(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
-    """All running flows ask together; a Trace keeps its picture, so it is handed over before others start."""
-    running: deque[Running] = deque()
-    while True:
-        while len(running) < concurrency and (job := next(jobs, None)):
-            yield from _still_running(begin(job), running)
-        if not running:
-            return
-        results = deque(backend.complete([one.request for one in running]))
-        while results:
-            yield from _still_running(advance(running.popleft(), results.popleft()), running)
-
-
-def _still_running(one: Running | Trace, running: deque[Running]) -> Iterator[Trace]:
-    """Sort a flow among the running ones, or hand its Trace over."""
-    if isinstance(one, Trace):
-        yield one
-    else:
-        running.append(one)

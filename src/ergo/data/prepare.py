@@ -15,13 +15,14 @@ from pathlib import Path
 
 from ergo.core.errors import PictureError
 from ergo.core.flows import Flow
-from ergo.core.runner import Job, run
+from ergo.core.runner import Job
 from ergo.data.answerable import Examiner, verdict
 from ergo.data.example import Dropped, Row, region_of
 from ergo.data.likeness import NEAR, Known
 from ergo.images.decode import load_image
 from ergo.samples.sample import Sample
 from ergo.samples.tables import fingerprint
+from ergo.traces.run import run
 
 REASONS = {
     "layout": "the row is not in the published layout",

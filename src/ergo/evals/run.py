@@ -20,7 +20,7 @@ from ergo.backends import Model
 from ergo.core.errors import PictureError
 from ergo.core.flows import Flow, Question, start_flow
 from ergo.core.geometry import Box
-from ergo.core.runner import Job, Trace, run
+from ergo.core.runner import Job, Trace
 from ergo.evals.conditions import Condition, Evaluation, Protocol, evaluations, sampling_of
 from ergo.evals.masking import masked
 from ergo.evals.saved_examples import SavedExamples
@@ -29,6 +29,7 @@ from ergo.images.decode import load_image
 from ergo.samples.sample import Sample
 from ergo.traces.folder import RunFolder, read_sessions
 from ergo.traces.rows import trace_to_row
+from ergo.traces.run import run
 
 
 @dataclass(frozen=True)

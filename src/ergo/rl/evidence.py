@@ -12,11 +12,12 @@ from ergo.backends import Model
 from ergo.core.errors import BackendError, PictureError
 from ergo.core.flows import Flow, LookConfig, Question, crop_only
 from ergo.core.geometry import Box
-from ergo.core.runner import Trace, run
+from ergo.core.runner import Trace
 from ergo.grading import grade
 from ergo.images.picture import Picture
 from ergo.rl.rewards import Evidence
 from ergo.samples.sample import Sample
+from ergo.traces.run import run
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from ergo.backends.transformers.processor import Processor
 from ergo.core.errors import TrainingStopped, UsageError
 from ergo.core.flows import Flow, LookConfig, Question, coarse_to_fine
 from ergo.core.messages import Sampling
-from ergo.core.runner import Backend, run
+from ergo.core.runner import Backend
 from ergo.core.view import View
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
@@ -55,6 +55,7 @@ from ergo.rl.rewards import Evidence
 from ergo.rl.source import Source, source_of
 from ergo.samples.sample import Sample
 from ergo.viz import picture_of
+from ergo.traces.run import run
 
 log = logging.getLogger(__name__)
 

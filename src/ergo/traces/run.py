@@ -1,0 +1,58 @@
+"""Many flows at once, to their Traces: by threads over a server, in batches over a model in this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from itertools import islice
+
+from ergo.core.errors import UsageError
+from ergo.core.runner import Backend, Job, Running, Trace, advance, begin, drive
+
+
+def run(jobs: Iterable[Job], backend: Backend, concurrency: int = 1) -> Iterator[Trace]:
+    """Drive flows to their end, `concurrency` at a time; Traces come as they finish.
+
+    A flow starts (and decodes its picture) only when there is room for it: no more than `concurrency`
+    pictures are held here, however long `jobs` is. A Trace holds its own for as long as it is kept.
+    """
+    if concurrency < 1:
+        raise UsageError(f"concurrency is at least 1, not {concurrency}")
+    return (_run_threads if backend.parallel else _run_batches)(iter(jobs), backend, concurrency)
+
+
+def _run_threads(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
+    """Each flow has a thread of its own: a slow reply delays nobody else."""
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="flow") as pool:
+        busy = {pool.submit(drive, job, backend) for job in islice(jobs, concurrency)}
+        try:
+            while busy:
+                done, busy = wait(busy, return_when=FIRST_COMPLETED)
+                while done:  # a finished flow keeps its picture until it is handed over
+                    yield done.pop().result()
+                    busy |= {pool.submit(drive, job, backend) for job in islice(jobs, 1)}
+        finally:
+            for future in busy:
+                future.cancel()
+
+
+def _run_batches(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
+    """All running flows ask together; a Trace keeps its picture, so it is handed over before others start."""
+    running: deque[Running] = deque()
+    while True:
+        while len(running) < concurrency and (job := next(jobs, None)):
+            yield from _still_running(begin(job), running)
+        if not running:
+            return
+        results = deque(backend.complete([one.request for one in running]))
+        while results:
+            yield from _still_running(advance(running.popleft(), results.popleft()), running)
+
+
+def _still_running(one: Running | Trace, running: deque[Running]) -> Iterator[Trace]:
+    """Sort a flow among the running ones, or hand its Trace over."""
+    if isinstance(one, Trace):
+        yield one
+    else:
+        running.append(one)
