@@ -118,7 +118,7 @@ def test_flow_budget_options_and_a_drawn_region_are_the_clients_choice(client: o
 
 
 def test_a_request_may_name_every_flow_there_is() -> None:
-    assert get_args(ErgoOptions.model_fields["flow"].annotation) == FLOWS
+    assert get_args(ErgoOptions.model_fields["flow"].annotation) == tuple(FLOWS)
 
 
 def test_unknown_fields_are_tolerated(client: openai.OpenAI) -> None:
