@@ -17,9 +17,9 @@ from ergo.core.runner import FlowMaker, Trace
 from ergo.families import QWEN2_5_VL, QWEN3_VL
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
+from ergo.traces.run import run
 from ergo.viz import page_of, picture_of
 from ergo.viz.sheet import ACCENT, SHEET_WIDTH
-from ergo.traces.run import run
 
 QUESTION = Question("What is written on the <sign> & where?", ("STOP", "GO", "<b>nothing</b>"))
 LOOKING = LookConfig(QWEN2_5_VL, TokenBudget(64), TokenBudget(100))

@@ -54,8 +54,8 @@ from ergo.rl.recipe import GrpoRecipe
 from ergo.rl.rewards import Evidence
 from ergo.rl.source import Source, source_of
 from ergo.samples.sample import Sample
-from ergo.viz import picture_of
 from ergo.traces.run import run
+from ergo.viz import picture_of
 
 log = logging.getLogger(__name__)
 
