@@ -16,7 +16,9 @@ import pytest
 from faulty import MODELS, FaultyServer, cut, delta, drop, hang, reply, says, status, stream, trickle
 from PIL import Image
 
-from ergo.backends.openai.backend import OpenAIBackend, _Fault, base_url
+from ergo.backends.openai.backend import OpenAIBackend
+from ergo.backends.openai.transport import base_url, pause_before_retry
+from ergo.backends.settings import EndpointSettings
 from ergo.core.errors import BackendError, UsageError
 from ergo.core.flows import Answer, LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import TokenBudget
@@ -39,7 +41,7 @@ def picture(colour: str = "red") -> Picture:
 
 
 def backend(endpoint: FaultyServer, **options: Any) -> OpenAIBackend:
-    return OpenAIBackend(endpoint.url, **({"pause": 0.01, "timeout": 5.0} | options))
+    return OpenAIBackend(endpoint.url, EndpointSettings(**({"pause": 0.01, "timeout": 5.0} | options)))
 
 
 def ask(*faults: Any, **options: Any) -> tuple[Completion | BackendError, FaultyServer]:
@@ -68,7 +70,7 @@ def test_a_request_in_openai_words() -> None:
     view = View.of(picture(), TokenBudget(16))
     sampling = Sampling(max_tokens=7, temperature=0.5, top_p=0.9, seed=3, stop=("</zoom>",))
     chat = (Message("system", ("Look.",)), Message("user", (view, "Where?")))
-    with FaultyServer() as server, backend(server, extra={"top_k": 5}) as model:
+    with FaultyServer() as server, backend(server, extra_body={"top_k": 5}) as model:
         model.complete([Request(chat, sampling)])
     [sent] = server.payloads
     uri = sent["messages"][1]["content"][0]["image_url"]["url"]
@@ -105,7 +107,7 @@ def test_the_second_turn_resends_the_same_bytes() -> None:
 
 def test_other_formats_are_sent_on_request() -> None:
     chat = (Message("user", (View.of(picture(), TokenBudget(4)), "?")),)
-    with FaultyServer() as server, backend(server, format="bmp") as model:
+    with FaultyServer() as server, backend(server, image_format="bmp") as model:
         model.complete([Request(chat)])
     assert server.payloads[0]["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/bmp;base64,Qk")
 
@@ -145,7 +147,7 @@ def test_the_key_is_sent_and_never_shown(caplog: pytest.LogCaptureFixture) -> No
     assert server.headers[0]["Authorization"] == "Bearer s3cret"
     assert isinstance(result, BackendError)
     assert result.kind == "http_401"
-    assert "s3cret" not in str(result) + repr(model) + repr(vars(model)) + caplog.text
+    assert "s3cret" not in str(result) + repr(model) + repr(vars(model)) + repr(model.settings) + caplog.text
 
 
 @pytest.mark.parametrize("body", ['{"error": "got s3cret"}', "got s3cret", '"' + "x" * 75 + 's3cret"', '["s3cret"]'])
@@ -156,7 +158,7 @@ def test_no_echo_of_the_key_is_shown(body: str) -> None:
 
 def test_a_broken_key_is_refused_unshown() -> None:
     with pytest.raises(UsageError) as error:
-        OpenAIBackend("http://h", api_key="s3\ncret")
+        OpenAIBackend("http://h", EndpointSettings(api_key="s3\ncret"))
     assert "cret" not in str(error.value)
 
 
@@ -182,7 +184,7 @@ def test_the_only_model_is_found_once_for_many() -> None:
 def test_a_server_on_this_machine_that_reads_bmp_gets_it_and_others_png() -> None:
     for owner, format, kind in (("vllm", None, "bmp"), ("vllm", "png", "png"), ("somebody", None, "png")):
         listed = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": owner}]}
-        with FaultyServer(models=listed) as server, backend(server, format=format) as model:
+        with FaultyServer(models=listed) as server, backend(server, image_format=format) as model:
             model.served()
             view = View.of(Picture(Image.new("RGB", (64, 64))), TokenBudget(4))
             model.complete([Request((Message("user", (view, "What is it?")),))])
@@ -190,7 +192,7 @@ def test_a_server_on_this_machine_that_reads_bmp_gets_it_and_others_png() -> Non
 
 
 def test_a_given_model_is_not_asked_for() -> None:
-    with FaultyServer() as server, backend(server, model="mine") as model:
+    with FaultyServer() as server, backend(server, served_name="mine") as model:
         model.complete([ASK])
     assert server.listed == 0
     assert server.payloads[0]["model"] == "mine"
@@ -335,14 +337,14 @@ def test_connection_refused() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        [result] = OpenAIBackend(url, retries=2, pause=0.01).complete([ASK])
+        [result] = OpenAIBackend(url, EndpointSettings(retries=2, pause=0.01)).complete([ASK])
     assert isinstance(result, BackendError)
     assert (result.kind, result.retryable) == ("refused", True)
     assert str(result) == f"{url}/v1 did not answer (connection refused). Is the server running? Asked 3 times."
 
 
 def test_no_such_host() -> None:
-    [result] = OpenAIBackend("http://no-such-host.invalid", retries=0).complete([ASK])
+    [result] = OpenAIBackend("http://no-such-host.invalid", EndpointSettings(retries=0)).complete([ASK])
     assert isinstance(result, BackendError)
     assert result.kind == "unreachable"
 
@@ -410,10 +412,11 @@ def test_retry_after_beyond_reason(header: str, attempts: int) -> None:
     assert len(server.payloads) == attempts
 
 
-def test_pauses_double_and_are_not_in_step() -> None:
-    line = OpenAIBackend("http://h", pause=1.0, jitter=lambda: 0.5)._line
-    fault = _Fault("", "http_503")
-    assert [line._pause(fault, attempt) for attempt in (1, 2, 3, 20)] == [0.75, 1.5, 3.0, 22.5]
+def test_pauses_double_up_to_a_limit_and_are_spread() -> None:
+    assert [pause_before_retry(attempt, 1.0, None, lambda: 0.5) for attempt in (1, 2, 3, 20)] == [0.75, 1.5, 3.0, 22.5]
+    assert pause_before_retry(1, 1.0, None, lambda: 0.0) == 1.0
+    assert pause_before_retry(1, 1.0, None, lambda: 1.0) == 0.5
+    assert pause_before_retry(3, 1.0, 7.0, lambda: 0.5) == 7.5
 
 
 # ── streams ────────────────────────────────────────────────────────────────────────────────────

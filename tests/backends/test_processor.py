@@ -18,6 +18,7 @@ from tiny_models import (
     TEMPLATE,
     TOKEN,
     TOKENIZER,
+    kinds_of,
     make_model,
     make_processor,
     make_tokenizer,
@@ -218,17 +219,7 @@ def test_positions_are_those_of_transformers(family: str) -> None:
         prepared = processor.first(chat)
         ids = torch.tensor([prepared.ids])
         grids = processor.pixels(prepared.views)[1] if prepared.views else None
-        expected, _ = model.model.get_rope_index(ids, mm_token_type_ids=processor.kinds(ids), image_grid_thw=grids)
+        expected, _ = model.model.get_rope_index(ids, mm_token_type_ids=kinds_of(processor, ids), image_grid_thw=grids)
         assert torch.equal(
             expected[:, 0], torch.from_numpy(rope_positions(prepared.ids, prepared.views, TOKEN["<|image_pad|>"]))
         )
-
-
-def test_a_batch_is_padded_on_the_left() -> None:
-    processor = make_processor("qwen2_5_vl")
-    short, long = (processor.first((Message("user", (text,)),)) for text in ("a", "a longer one"))
-    batch = processor.batch([short, long])
-    gap = len(long.ids) - len(short.ids)
-    assert batch["attention_mask"][0].tolist() == [0] * gap + [1] * len(short.ids)
-    assert batch["input_ids"][0, gap:].tolist() == list(short.ids)
-    assert batch["input_ids"][1].tolist() == list(long.ids)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import PATCH_SIZE, TOKEN, TOKENIZER, make_processor
+from tiny_models import PATCH_SIZE, TOKEN, TOKENIZER, kinds_of, make_processor
 from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from ergo.backends.transformers.backend import TransformersBackend
@@ -80,7 +80,7 @@ def by_plain_generate(model: Any, processor: Any) -> Callable[[], None]:
         values, grids = processor.pixels(views)
         out = model.generate(
             input_ids=row, attention_mask=torch.ones_like(row), pixel_values=values, image_grid_thw=grids,
-            mm_token_type_ids=processor.kinds(row), max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, do_sample=False,
+            mm_token_type_ids=kinds_of(processor, row), max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, do_sample=False,
         )  # fmt: skip
         return [int(token) for token in out[0]]
 

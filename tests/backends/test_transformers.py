@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import FAMILY_NAMES, TOKEN, TOKENIZER, make_backend, save
+from tiny_models import FAMILY_NAMES, TOKEN, TOKENIZER, fed, kinds_of, make_backend, save
 
 from ergo.backends import open_backend
-from ergo.backends.transformers.backend import TransformersBackend, sample
+from ergo.backends.transformers.backend import TransformersBackend
+from ergo.backends.transformers.sampling import sample
 from ergo.core.errors import UsageError
 from ergo.core.flows import LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import Box, TokenBudget
@@ -71,7 +72,7 @@ def plain_logits(backend: TransformersBackend, ids: Sequence[int], views: Sequen
     pixels = (
         dict(zip(("pixel_values", "image_grid_thw"), backend.processor.pixels(views), strict=True)) if views else {}
     )
-    kinds = backend.processor.kinds(tensor)
+    kinds = kinds_of(backend.processor, tensor)
     with torch.inference_mode():
         out = backend.model(input_ids=tensor, attention_mask=torch.ones_like(tensor), mm_token_type_ids=kinds, **pixels)
     logits: torch.Tensor = out.logits[0].clone()
@@ -184,11 +185,13 @@ def test_greedy_tokens_are_those_of_generate(backend: TransformersBackend) -> No
     for request in (asks(backend, 0), asks(backend, 1), Request((Message("user", ("hi",)),), SHORT)):
         [reply] = answered(backend, request)
         prepared = backend.processor.first(request.chat)
-        fed = backend.processor.batch([prepared])
+        inputs = fed(backend.processor, [prepared])
         if prepared.views:
-            fed |= dict(zip(("pixel_values", "image_grid_thw"), backend.processor.pixels(prepared.views), strict=True))
+            inputs |= dict(
+                zip(("pixel_values", "image_grid_thw"), backend.processor.pixels(prepared.views), strict=True)
+            )
         out = backend.model.generate(
-            **fed, max_new_tokens=12, do_sample=False, suppress_tokens=backend.processor.unsayable
+            **inputs, max_new_tokens=12, do_sample=False, suppress_tokens=backend.processor.unsayable
         )
         assert out[0, len(prepared.ids) :].tolist() == list(reply.token_ids or ())
 
@@ -319,7 +322,7 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 def test_a_model_of_another_kind_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    assert "is a llama; ergo speaks qwen2_vl, qwen2_5_vl, qwen3_vl" in one_line(str(tmp_path))
+    assert "is a llama; ergo knows qwen2_vl, qwen2_5_vl, qwen3_vl" in one_line(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no_such_model"}))
     assert "no_such_model" in one_line(str(tmp_path))
     (tmp_path / "config.json").write_text("{")

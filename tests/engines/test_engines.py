@@ -16,6 +16,7 @@ from conftest import Engine
 from PIL import Image
 
 from ergo.backends.openai.backend import OpenAIBackend
+from ergo.backends.settings import EndpointSettings
 from ergo.core.errors import BackendError
 from ergo.core.flows import LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import Size, TokenBudget
@@ -43,7 +44,7 @@ def noise(seed: int, width: int = 1200, height: int = 900) -> Picture:
 
 
 def look(engine: Engine, seed: int, **options: Any) -> Trace:
-    with OpenAIBackend(engine.url, timeout=120, **options) as model:
+    with OpenAIBackend(engine.url, EndpointSettings(timeout=120, **options)) as model:
         [trace] = run([(seed, lambda: coarse_to_fine(noise(seed), Question("What colour is it?"), LOOKING))], model)
     assert trace.error is None, trace.error
     return trace
@@ -86,7 +87,7 @@ def test_the_server_sees_views_at_the_size_they_were_sent(engine: Engine, size: 
         return told(reply.usage)[0]
 
     least = TokenBudget(4, min_tokens=4) if engine.name == "vllm" else TokenBudget(16, min_tokens=8)  # llama.cpp's own
-    with OpenAIBackend(engine.url, timeout=120) as model:
+    with OpenAIBackend(engine.url, EndpointSettings(timeout=120)) as model:
         small = View.of(noise(4, 100, 100), least)
         view = View.of(noise(3, size.width, size.height), TokenBudget(256, min_tokens=8))
         assert prompt(view, "?") - prompt(small, "?") == view.tokens - small.tokens
@@ -106,7 +107,7 @@ def test_a_stream_says_the_same_and_tells_prefill_from_decode(engine: Engine) ->
 def test_a_forced_region_can_be_read_even_of_noise(engine: Engine) -> None:
     view = View.of(noise(6), TokenBudget(64))
     chat = QWEN2_5_VL.ask_region(view, "Where?")
-    with OpenAIBackend(engine.url, timeout=300, force_region=True) as model:
+    with OpenAIBackend(engine.url, EndpointSettings(timeout=300, force_region=True)) as model:
         # a thought of 1,000 characters is 4,000 of this model's tokens, which are bytes
         samplings = [Sampling(max_tokens=4200, temperature=1.5, seed=seed) for seed in range(6)]
         replies = model.complete([Request(chat, sampling, expect="region") for sampling in samplings])
@@ -117,7 +118,7 @@ def test_a_forced_region_can_be_read_even_of_noise(engine: Engine) -> None:
 
 
 def test_flows_at_once_reuse_their_own_first_look(engine: Engine) -> None:
-    with OpenAIBackend(engine.url, timeout=300) as model:
+    with OpenAIBackend(engine.url, EndpointSettings(timeout=300)) as model:
         jobs = [
             (seed, lambda seed=seed: coarse_to_fine(noise(seed), Question("What colour is it?"), LOOKING))
             for seed in range(100, 112)
@@ -135,7 +136,7 @@ def test_flows_at_once_reuse_their_own_first_look(engine: Engine) -> None:
 
 
 def test_what_does_not_fit_is_named(engine: Engine) -> None:
-    with OpenAIBackend(engine.url, timeout=120) as model:
+    with OpenAIBackend(engine.url, EndpointSettings(timeout=120)) as model:
         [error] = model.complete([Request((Message("user", ("x" * 9000,)),))])
     assert isinstance(error, BackendError)
     assert error.kind == "context_length"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from ergo.backends.transformers.backend import FAMILIES, TransformersBackend
-from ergo.backends.transformers.processor import Normalisation, Processor
+from ergo.backends.transformers.backend import TransformersBackend
+from ergo.backends.transformers.processor import Normalisation, Prepared, Processor
+from ergo.families import FAMILIES
 
 torch.set_num_threads(1)  # at this size more threads only wait for each other
 
@@ -103,6 +105,22 @@ def make_model(family: str, seed: int = 0) -> Any:
 
 def make_processor(family: str, tokenizer: Any = TOKENIZER) -> Processor:
     return Processor(tokenizer, PATCH_SIZE[family], 2, 2, Normalisation(MEAN, STD))
+
+
+def kinds_of(processor: Processor, ids: torch.Tensor) -> torch.Tensor:
+    """mm_token_type_ids, as plain transformers wants them: 1 where a token stands for a vision token."""
+    return (ids == processor.image_id).int()
+
+
+def fed(processor: Processor, prepared: Sequence[Prepared]) -> dict[str, torch.Tensor]:
+    """What plain transformers is fed: left-padded input_ids, attention_mask, mm_token_type_ids, [rows, length]."""
+    length = max(len(one.ids) for one in prepared)
+    ids = torch.full((len(prepared), length), processor.tokenizer.pad_token_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, one in enumerate(prepared):
+        ids[row, length - len(one.ids) :] = torch.tensor(one.ids)
+        mask[row, length - len(one.ids) :] = 1
+    return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": kinds_of(processor, ids)}
 
 
 def make_backend(family: str, **settings: Any) -> TransformersBackend:

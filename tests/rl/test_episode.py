@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import FAMILY_NAMES, make_backend
+from tiny_models import FAMILY_NAMES, kinds_of, make_backend
 
 from ergo.backends import Model, open_backend
 from ergo.backends.transformers.backend import TransformersBackend
@@ -60,7 +60,7 @@ def plain_forward(model: Any, backend: TransformersBackend, ids: torch.Tensor, v
             input_ids=ids,
             pixel_values=values,
             image_grid_thw=grids,
-            mm_token_type_ids=backend.processor.kinds(ids),
+            mm_token_type_ids=kinds_of(backend.processor, ids),
             attention_mask=torch.ones_like(ids),
         )
     logits: torch.Tensor = out.logits[0]
@@ -86,7 +86,7 @@ def test_its_positions_are_transformers_own(rolled: tuple[TransformersBackend, l
     one = episode_of(backend.processor, traces[0])
     ids = torch.tensor([[*one.prompt, *one.completion]])
     grids = backend.processor.pixels(one.views)[1]
-    kinds = backend.processor.kinds(ids)
+    kinds = kinds_of(backend.processor, ids)
     theirs, _ = backend.model.model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grids)
     ours = rope_positions(ids[0].numpy(), one.views, backend.processor.image_id)
     assert (theirs[:, 0].numpy() == ours).all()

@@ -15,11 +15,12 @@ import pytest
 import torch
 from datasets import Dataset
 from PIL import Image
+from tiny_models import fed
 from transformers import AutoModelForImageTextToText
 from trl import GRPOConfig, GRPOTrainer
 
 from ergo.backends import TINY, open_backend
-from ergo.backends.transformers.backend import load_processor
+from ergo.backends.transformers.loading import load_processor
 from ergo.backends.transformers.processor import Prepared
 from ergo.core.geometry import TokenBudget
 from ergo.core.view import View
@@ -67,7 +68,7 @@ class Plain(Looks):
 
     def __call__(self, images: Any, text: list[str], **_: Any) -> dict[str, Any]:
         prepared = [self._prepared(one, image) for one, image in zip(text, images, strict=True)]
-        return {**self.looks.batch(prepared), **self._fed(prepared)}
+        return {**fed(self.looks, prepared), **self._fed(prepared)}
 
 
 def length(completion_ids: list[list[int]], **_: Any) -> list[float]:

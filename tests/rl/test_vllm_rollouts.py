@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from test_grpo import recipe
+from tiny_models import kinds_of
 from trl.distributed import DistributedBackend
 
 from ergo.backends import TINY, open_backend
@@ -67,7 +68,10 @@ class Engine:
         while len(said) < self.max_completion_length and self.processor.end_id not in said:
             row = torch.tensor([[*ids, *said]])
             scores = self.model(
-                input_ids=row, pixel_values=values, image_grid_thw=grids, mm_token_type_ids=self.processor.kinds(row)
+                input_ids=row,
+                pixel_values=values,
+                image_grid_thw=grids,
+                mm_token_type_ids=kinds_of(self.processor, row),
             ).logits[0, -1]
             for token, bias in self.generation_kwargs["logit_bias"].items():
                 scores[token] += bias

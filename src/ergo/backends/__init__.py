@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ergo.backends.settings import EndpointSettings, LocalSettings, settings_from
 from ergo.core.errors import BackendError, MissingExtra, UsageError
 from ergo.core.flows import LookConfig
 from ergo.core.geometry import TokenBudget
@@ -65,27 +66,31 @@ class Model:
 def open_backend(spec: str, family: str | None = None, **settings: Any) -> Model:
     """Reach the model that `spec` names (see above).
 
-    dialect: by name, where it should not be told from the checkpoint or the model's name.
-    settings: passed to the backend: `adapter`, `batch`, `device`, `dtype`, `reuse`, `force_region`
-    for local models; `api_key`, `model`, `timeout`, `force_region` for endpoints.
+    family: by name, where it should not be read from the checkpoint or the model's name.
+    settings: as `LocalSettings` and `EndpointSettings` name them (settings.py), the same names as the command
+    line's flags. One that is unknown, or does not apply to this kind of model, is refused by name.
     """
     kind, separator, rest = spec.partition(":")
     if spec in SHIPPED or kind == "hf":
         name = rest or spec
-        return _open_local(shipped_folder(name) if name in SHIPPED else name, family, settings)
+        return _open_local(
+            shipped_folder(name) if name in SHIPPED else name, family, settings_from(LocalSettings, settings)
+        )
     if kind == "openai" and rest:
-        return _open_endpoint(rest, family, settings)
+        return _open_endpoint(rest, family, settings_from(EndpointSettings, settings))
     if kind == "scripted":
         from ergo.backends.scripted import ScriptedBackend
 
-        spoken = family_named(family) if family else QWEN2_5_VL
-        return Model(ScriptedBackend([rest], record=False), spoken, spoken.patch, "scripted")
+        if settings:
+            raise UsageError(f"a scripted model takes no settings, {', '.join(settings)} least of all")
+        chosen = family_named(family) if family else QWEN2_5_VL
+        return Model(ScriptedBackend([rest], record=False), chosen, chosen.patch, "scripted")
     if not separator and Path(spec).is_dir():
-        return _open_local(spec, family, settings)
+        return _open_local(spec, family, settings_from(LocalSettings, settings))
     raise UsageError(f"no model is named {spec!r}: say ergo-tiny, hf:NAME, hf:FOLDER or openai:URL")
 
 
-def _open_local(name: str, family: str | None, settings: dict[str, Any]) -> Model:
+def _open_local(name: str, family: str | None, settings: LocalSettings) -> Model:
     try:
         from safetensors import SafetensorError
 
@@ -93,7 +98,7 @@ def _open_local(name: str, family: str | None, settings: dict[str, Any]) -> Mode
     except ImportError as error:
         raise MissingExtra(f"running {name} in this process", "local") from error
     try:
-        backend = TransformersBackend.open(name, **settings)
+        backend = TransformersBackend.open(name, settings)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         # no such name, no or broken weights, a kind that transformers does not know, weights of other shapes
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -101,17 +106,17 @@ def _open_local(name: str, family: str | None, settings: dict[str, Any]) -> Mode
             f"{name} cannot be loaded ({reason.strip()}): "
             "a checkpoint's folder holds config.json, weights and a tokenizer; a Hub name needs the network once"
         ) from error
-    spoken = family_named(family) if family else backend.family
-    return Model(backend, spoken, backend.processor.patch, name)
+    chosen = family_named(family) if family else backend.family
+    return Model(backend, chosen, backend.processor.patch, name)
 
 
-def _open_endpoint(url: str, family: str | None, settings: dict[str, Any]) -> Model:
+def _open_endpoint(url: str, family: str | None, settings: EndpointSettings) -> Model:
     from ergo.backends.openai.backend import OpenAIBackend
 
-    backend = OpenAIBackend(url, **settings)
+    backend = OpenAIBackend(url, settings)
     served = backend.served()
     if isinstance(served, BackendError):
         raise served
-    name = settings.get("model") or ", ".join(served.models) or url
-    spoken = family_named(family) if family else QWEN3_VL if "qwen3" in name.lower() else QWEN2_5_VL
-    return Model(backend, spoken, spoken.patch, name)
+    name = settings.served_name or ", ".join(served.models) or url
+    chosen = family_named(family) if family else QWEN3_VL if "qwen3" in name.lower() else QWEN2_5_VL
+    return Model(backend, chosen, chosen.patch, name)

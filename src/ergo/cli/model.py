@@ -34,7 +34,7 @@ def model_from(args: argparse.Namespace, **more: Any) -> Model:
     give_freed_memory_back()
     settings: dict[str, Any] = {"force_region": args.force_region}
     if args.model.startswith("openai:"):
-        settings |= {"model": args.served_name, "api_key": args.api_key}
+        settings |= {"served_name": args.served_name, "api_key": args.api_key}
     elif args.model.startswith("scripted:"):
         settings = {}
     else:

@@ -11,7 +11,8 @@ from ergo.core.errors import MissingExtra, UsageError
 try:
     import uvicorn
 
-    from ergo.serve.app import LOOPBACK, Settings, make_app
+    from ergo.backends.loopback import LOOPBACK
+    from ergo.serve.app import Settings, make_app
     from ergo.serve.engine import Limits
     from ergo.serve.pictures import Sources
 except ImportError as error:

@@ -29,7 +29,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 
 from ergo.backends import Model, open_backend
 from ergo.backends.scripted import ScriptedBackend
-from ergo.backends.transformers.backend import family_of, load_processor
+from ergo.backends.transformers.loading import family_of, load_processor
 from ergo.backends.transformers.processor import Prepared, Processor
 from ergo.core.errors import BackendError, UsageError
 from ergo.core.flows import Flow, LookConfig, Question, coarse_to_fine

@@ -36,7 +36,8 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from trl import GRPOConfig, GRPOTrainer
 
 from ergo.backends import Model, open_backend
-from ergo.backends.transformers.backend import TransformersBackend, family_of, load_processor
+from ergo.backends.transformers.backend import TransformersBackend
+from ergo.backends.transformers.loading import family_of, load_processor
 from ergo.backends.transformers.processor import Processor
 from ergo.core.errors import TrainingStopped, UsageError
 from ergo.core.flows import Flow, LookConfig, Question, coarse_to_fine

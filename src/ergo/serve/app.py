@@ -20,6 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ergo.backends import Model
+from ergo.backends.loopback import LOOPBACK
 from ergo.core.errors import BackendError, PictureError, UsageError
 from ergo.core.flows import Answer, Flow, Question, start_flow
 from ergo.core.messages import Request as ModelRequest
@@ -45,7 +46,6 @@ from ergo.traces.rows import turn_to_row
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 POLICY = "default-src 'none'; img-src blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb
 
-from ergo.backends.transformers.backend import load_processor
+from ergo.backends.transformers.loading import load_processor
 from ergo.backends.transformers.processor import Normalisation, Processor
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.view import View

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class RegionForcer:
         self._tokenizer = tokenizer
         self._pieces = _pieces(tokenizer)
 
-    def restrict(self, scores: torch.Tensor, ids: list[int], left: int, ends: set[int]) -> None:
+    def restrict(self, scores: torch.Tensor, ids: list[int], left: int, ends: Set[int]) -> None:
         """scores [vocabulary], changed in place. ids: sampled so far. left: tokens that may still come."""
         text = str(self._tokenizer.decode(ids))
         if "<zoom>" not in text and left > RESERVE and int(scores.argmax()) not in ends:

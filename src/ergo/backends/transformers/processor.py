@@ -143,22 +143,6 @@ class Processor:
         flat = grid.reshape(rows * columns * merge * merge, 3, 1, side * side)
         return np.repeat(flat, self.temporal, axis=2).reshape(flat.shape[0], -1)
 
-    # ── batches ────────────────────────────────────────────────────────────────────────────────
-    def batch(self, prepared: Sequence[Prepared]) -> dict[str, torch.Tensor]:
-        """Left-padded input_ids, attention_mask, mm_token_type_ids, each [batch, length]."""
-        length = max(len(one.ids) for one in prepared)
-        pad = self.tokenizer.pad_token_id
-        ids = torch.full((len(prepared), length), pad, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, one in enumerate(prepared):
-            ids[row, length - len(one.ids) :] = torch.tensor(one.ids)
-            mask[row, length - len(one.ids) :] = 1
-        return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": self.kinds(ids)}
-
-    def kinds(self, ids: torch.Tensor) -> torch.Tensor:
-        """mm_token_type_ids: 1 where a token stands for a vision token."""
-        return (ids == self.image_id).int()
-
 
 def rope_positions(ids: Sequence[int] | np.ndarray, views: Sequence[View], image_id: int) -> np.ndarray:
     """Temporal, row and column position of every token, [3, length]; equal to transformers' get_rope_index."""

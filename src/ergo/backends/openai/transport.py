@@ -1,0 +1,266 @@
+"""Bytes to and from one endpoint: connections, the key, deadlines, retries, and names for what goes wrong.
+
+* One number bounds a request, `timeout`: every attempt and every pause between them included.
+* A timeout is final: the server may still be at work on what we gave up on.
+* Redirects are not followed: pictures and keys go to the host that the user named and to no other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+
+import httpx
+
+from ergo.backends.loopback import LOOPBACK
+from ergo.backends.openai.faults import Fault, of_status, retry_after
+from ergo.backends.openai.stream import StreamedReply, lines
+from ergo.backends.openai.wire import Json, error_words
+from ergo.core.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+MAX_REPLY = 16 * 2**20  # bytes; the longest completion of a 32k context is about 1 MiB
+MAX_ERROR = 64 * 2**10  # bytes read of an error page
+MAX_PAUSE = 30.0  # seconds
+MAX_CONNECT = 10.0  # seconds; a host that is up accepts at once, however busy its model is
+
+
+@dataclass(frozen=True)
+class Clock:
+    """One request's time. limit: wall seconds from start to end."""
+
+    limit: float
+    start: float = field(default_factory=time.perf_counter)
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.start
+
+    @property
+    def left(self) -> float:
+        return self.limit - self.elapsed
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back. seconds: of the attempt that answered. first_token: seconds of it until the first text."""
+
+    body: Json
+    seconds: float
+    first_token: float | None = None
+
+
+class Transport:
+    """The way to one endpoint; may be used from many threads at once."""
+
+    def __init__(self, url: str, key: str | None, timeout: float, retries: int, pause: float, connections: int) -> None:
+        self.url = base_url(url)
+        self.timeout = timeout
+        self._key = clean_key(key)
+        self._retries = retries
+        self._pause = pause
+        self._client = httpx.Client(
+            # identity: a picture's answer is short, and a decompression bomb would pass the limit on bytes
+            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            # plain HTTP needs no certificates, and an empty store, which trusts nobody, opens at once
+            verify=self.url.startswith("https") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            trust_env=httpx.URL(self.url).host not in LOOPBACK,  # no proxy to this machine
+            follow_redirects=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"Transport({self.url!r})"  # without the key
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    # ── attempts ───────────────────────────────────────────────────────────────────────────────
+    def request(self, method: str, path: str, payload: Json | None, clock: Clock) -> Reply:
+        """One exchange, retried while that may help. Raises Fault."""
+        # ASCII only: a model may write half a surrogate pair, and half a pair has no UTF-8
+        body = None if payload is None else json.dumps(payload).encode("ascii")
+        for attempt in count(1):
+            try:
+                return self._exchange(method, path, body, clock)
+            except Fault as fault:
+                pause = pause_before_retry(attempt, self._pause, fault.wait)
+                if not fault.retryable or attempt > self._retries or pause >= clock.left:
+                    attempts = f" Asked {attempt} times." if attempt > 1 else ""
+                    raise Fault(f"{fault}{attempts}", fault.kind) from None
+                logger.info("retrying in %.1f s: %s", pause, fault)
+            time.sleep(pause)
+        raise AssertionError("count() does not end")
+
+    def _exchange(self, method: str, path: str, body: bytes | None, clock: Clock) -> Reply:
+        """One attempt. The clock is looked at whenever bytes come: a trickle is a timeout as well.
+
+        httpx's own timeouts bound each read, not the reply. So `read` is set to all the time that is left, and
+        set again once the head is here: connecting and sending have used some of it.
+        """
+        attempt = Clock(clock.left)
+        timeout = httpx.Timeout(max(attempt.limit, 0.001), connect=max(min(attempt.limit, MAX_CONNECT), 0.001))
+        headers = {"Content-Type": "application/json"} if body is not None else None
+        try:
+            with self._client.stream(
+                method, self.url + path, content=body, headers=headers, timeout=timeout
+            ) as response:
+                response.request.extensions["timeout"]["read"] = max(attempt.left, 0.001)
+                if not response.is_success:
+                    raise self._refusal(response, attempt)
+                chunks = self._chunks(response, attempt)
+                if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+                    streamed = StreamedReply(self._parsed, lambda: attempt.elapsed)
+                    for line in lines(chunks):
+                        streamed.add(line)
+                    if streamed.broke_off:
+                        raise self._broken_off()
+                    return Reply(streamed.body(), attempt.elapsed, streamed.first_token)
+                return Reply(self._parsed(b"".join(chunks)), attempt.elapsed)
+        except httpx.HTTPError as error:
+            raise self._breakdown(error) from None
+
+    def _chunks(self, response: httpx.Response, clock: Clock) -> Iterator[bytes]:
+        size = 0
+        for chunk in response.iter_bytes():
+            size += len(chunk)
+            if size > MAX_REPLY:
+                raise Fault(f"{self.url} sent more than {MAX_REPLY >> 20} MiB for one reply.", "too_large")
+            if clock.left <= 0:
+                raise self._late()
+            yield chunk
+
+    # ── what goes wrong ────────────────────────────────────────────────────────────────────────
+    def _parsed(self, body: bytes) -> Json:
+        """A reply or an event of a stream; what is none, or holds a failure, is named."""
+        try:
+            parsed = json.loads(body)
+        except (ValueError, RecursionError):
+            start = self.quote(body.decode("utf-8", "replace"), 80)
+            raise Fault(
+                f"{self.url} did not answer in JSON (it starts {start!r}). Is it an OpenAI endpoint?", "bad_json"
+            ) from None
+        if not isinstance(parsed, dict):
+            start = self.quote(str(parsed), 80)
+            raise Fault(f"{self.url} answered {start!r}. Is it an OpenAI endpoint?", "bad_reply")
+        if parsed.get("error"):  # with HTTP 200: some proxies, and every server once its stream has begun
+            words = self.quote(error_words(parsed))
+            raise Fault(f"{self.url} failed while answering ({words}). Look at its log.", "bad_reply")
+        return parsed
+
+    def _refusal(self, response: httpx.Response, clock: Clock) -> Fault:
+        """The name of an answer that is not 2xx, with the server's own words in it."""
+        if response.is_redirect:
+            target = self.quote(response.headers.get("location", "nowhere"))
+            return Fault(f"{self.url} redirects to {target}. Give the URL that is meant.", "redirect")
+        body = b""
+        with suppress(httpx.HTTPError):  # the status is known, and says more than a broken explanation
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > MAX_ERROR or clock.left <= 0:
+                    break
+        try:
+            words = error_words(json.loads(body))
+        except (ValueError, RecursionError):
+            words = "" if b"<" in body[:200] else body.decode("utf-8", "replace")  # a web page explains nothing
+        wait = retry_after(response.headers.get("retry-after", ""))
+        return of_status(self.url, response.status_code, self.quote(words), wait)
+
+    def _breakdown(self, error: httpx.HTTPError) -> Fault:
+        """The name of what happened below HTTP."""
+        reason = self.quote(str(error))
+        match error:
+            case httpx.ConnectTimeout():
+                return Fault(
+                    f"{self.url} cannot be reached (no answer to connecting). Is the address right?", "unreachable"
+                )
+            case httpx.TimeoutException():
+                return self._late()
+            case httpx.ConnectError() if _caused_by(error, ConnectionRefusedError):
+                return Fault(f"{self.url} did not answer (connection refused). Is the server running?", "refused")
+            case httpx.ConnectError() if _caused_by(error, ssl.SSLError):
+                return Fault(f"{self.url} cannot be trusted ({reason}).", "tls")
+            case httpx.ConnectError() | httpx.ProxyError():
+                return Fault(f"{self.url} cannot be reached ({reason}). Is the address right?", "unreachable")
+            case httpx.NetworkError():
+                return self._broken_off()
+            case httpx.RemoteProtocolError() if re.search(r"disconnected|peer closed|incomplete", str(error)):
+                return self._broken_off()
+            case _:
+                return Fault(f"{self.url} does not speak HTTP as we know it ({reason}).", "not_http")
+
+    def _broken_off(self) -> Fault:
+        return Fault(f"{self.url} broke off in mid-reply. Look at the server's log.", "cut_stream")
+
+    def _late(self) -> Fault:
+        return Fault(
+            f"{self.url} did not finish within {self.timeout:g} s. A longer timeout, lower concurrency, "
+            "or fewer new tokens.",
+            "timeout",
+        )
+
+    def quote(self, words: str, longest: int = 200) -> str:
+        """What a server said, as one line for a message of ours; servers echo keys, we do not."""
+        # struck out before it is cut: a key that straddles the cut would otherwise show its first half
+        words = " ".join((words.replace(self._key, "***") if self._key else words).split())
+        return words if len(words) <= longest else words[: longest - 3] + "..."
+
+
+def pause_before_retry(
+    attempt: int, first: float, wait: float | None, jitter: Callable[[], float] = random.random
+) -> float:
+    """Seconds before the retry that follows attempt 1, 2, ...
+
+    wait: what the server asked for. jitter (0..1) spreads flows that failed together, so that they do not come
+    back together: half the pause at most, or up to `first` seconds more than the server asked for.
+    """
+    if wait is not None:
+        return wait + first * jitter()
+    return min(first * 2.0 ** (attempt - 1), MAX_PAUSE) * (1 - jitter() / 2)
+
+
+def base_url(url: str) -> str:
+    """`url` up to and with its version, as every path is appended to it.
+
+    >>> base_url("http://localhost:8000/")
+    'http://localhost:8000/v1'
+    >>> base_url("https://example.org/api/v2/chat/completions")
+    'https://example.org/api/v2'
+    """
+    try:
+        parsed = httpx.URL(url.strip())
+        parsed.host.encode("idna")  # what the resolver would raise
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise UsageError(f"an endpoint is a URL such as http://localhost:8000/v1 ({error})") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host or not 0 < (parsed.port or 80) < 2**16:
+        raise UsageError("an endpoint is a URL such as http://localhost:8000/v1, with http:// or https://")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise UsageError(f"the URL of {parsed.host} holds more than an address; a key is given as the API key")
+    path = parsed.path.rstrip("/").removesuffix("/chat/completions")
+    return str(parsed.copy_with(path=path or "/v1"))
+
+
+def clean_key(key: str | None) -> str | None:
+    """The key without stray white space; what cannot stand in a header is refused, unshown."""
+    key = (key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError("the API key holds characters that no key has; was it copied whole?")
+    return key or None
+
+
+def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

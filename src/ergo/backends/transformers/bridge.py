@@ -1,0 +1,117 @@
+"""Everything of transformers that its documentation does not promise, in one file.
+
+Its caches, `mm_encoder_outputs` and the torchvision-free way to a checkpoint's picture settings have changed
+between minor versions before. pyproject.toml bounds the versions, `check_version` says so in one line, and the
+tests of this package compare every step with transformers' own plain `generate`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from packaging.version import Version
+from transformers import DynamicCache
+
+# not from the top: before transformers 5.11 that name wants torchvision, the class itself does not
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers.utils import cached_file
+
+from ergo.core.errors import UsageError
+
+TESTED = ("5.13", "5.25")
+"""Versions of transformers from and before which this file is right; the same bounds as in pyproject.toml."""
+
+
+def check_version(version: str = transformers.__version__) -> None:
+    """Refuse, in one line, a transformers whose insides are not the ones used here."""
+    if not Version(TESTED[0]) <= Version(Version(version).base_version) < Version(TESTED[1]):
+        raise UsageError(
+            f"transformers {version} is not one that ergo knows from the inside: "
+            f"pip install 'transformers>={TESTED[0]},<{TESTED[1]}'"
+        )
+
+
+# ── forward ────────────────────────────────────────────────────────────────────────────────────
+
+
+def image_features(model: Any, pixels: torch.Tensor, grids: torch.Tensor) -> Any:
+    """What the vision tower makes of views: pixel patches and grids [views, 3], as `forward` takes it."""
+    return model.model.get_image_features(pixels.to(model.dtype), grids, return_dict=True)
+
+
+def forward(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache, features: Any
+) -> torch.Tensor:
+    """Logits [rows, vocabulary] after the last of `ids` [rows, new]; the cache grows by them.
+
+    mask: [rows, cached + new]. positions: [3, rows, new], always given: left out, transformers computes them from
+    `rope_deltas`, which it keeps ON THE MODEL from whatever conversation came before, and is silently wrong by
+    several logits. features: of the views among `ids`, or None. Given as `pixel_values`, transformers would look
+    for the tokens of all earlier views among the new ids.
+    """
+    out = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        mm_encoder_outputs={"image": features} if features is not None else None,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: torch.Tensor = out.logits[:, -1]
+    return logits
+
+
+# ── cache ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One conversation's cache. layers: keys and values [heads, length, head_dim], without padding."""
+
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    length: int
+
+
+def kept_of(cache: DynamicCache, row: int, mask: torch.Tensor) -> Kept:
+    """One row's part of a batched cache; mask [length] of what is not padding."""
+    places = mask.nonzero()[:, 0]
+    layers = tuple((layer.keys[row][:, places], layer.values[row][:, places]) for layer in cache.layers)
+    return Kept(layers, len(places))
+
+
+def joined(parts: Sequence[Kept | None], length: int, model: Any) -> DynamicCache:
+    """One batched cache from many conversations, each padded with zeros on its left to `length`."""
+    cache = DynamicCache(config=model.config.get_text_config())
+    if length == 0:
+        return cache
+    known = next(part for part in parts if part is not None)
+    for number, (keys, values) in enumerate(known.layers):
+        shape = (len(parts), keys.shape[0], length, keys.shape[2])
+        all_keys, all_values = keys.new_zeros(shape), values.new_zeros(shape)
+        for row, part in enumerate(parts):
+            if part is not None:
+                all_keys[row, :, length - part.length :] = part.layers[number][0]
+                all_values[row, :, length - part.length :] = part.layers[number][1]
+        cache.update(all_keys, all_values, number)
+    return cache
+
+
+# ── files of a checkpoint ──────────────────────────────────────────────────────────────────────
+
+
+def picture_settings(name: str) -> Any:
+    """patch_size, merge_size, image_mean ... of a checkpoint; AutoProcessor would need torchvision."""
+    return AutoImageProcessor.from_pretrained(name)
+
+
+def chat_template_file(name: str) -> str | None:
+    """The template in chat_template.json, where older checkpoints keep it apart from the tokenizer."""
+    found = cached_file(name, "chat_template.json", _raise_exceptions_for_missing_entries=False)
+    return str(json.loads(Path(found).read_text(encoding="utf-8"))["chat_template"]) if found else None

@@ -1,0 +1,42 @@
+"""From scores to one token per row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ergo.core.messages import Sampling
+
+
+def sample(scores: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator | None]) -> torch.Tensor:
+    """scores [rows, vocabulary] -> ids [rows]; greedy at temperature 0, else nucleus sampling, one generator a row."""
+    if sampling.temperature <= 0:
+        return scores.argmax(-1)
+    probabilities = (scores / sampling.temperature).softmax(-1)
+    if sampling.top_p < 1:
+        ordered, places = probabilities.sort(-1, descending=True)
+        # what comes before a token decides: the one that crosses top_p stays in
+        ordered[ordered.cumsum(-1) - ordered > sampling.top_p] = 0
+        probabilities = torch.zeros_like(probabilities).scatter(-1, places, ordered)
+    # row by row: drawn together, a row's token would depend on how many rows stand before it
+    drawn = [torch.multinomial(row, 1, generator=own) for row, own in zip(probabilities, generators, strict=True)]
+    return torch.cat(drawn)
+
+
+def generator_for(sampling: Sampling, device: torch.device) -> torch.Generator | None:
+    """A row's own, so that a seed gives the same reply whatever else is in the batch; None where nothing is drawn."""
+    if sampling.temperature <= 0:
+        return None
+    generator = torch.Generator(device)
+    generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
+    return generator
+
+
+def end_ids(model: Any, end_id: int) -> frozenset[int]:
+    """Tokens that end a reply: the chat template's own (`end_id`) and those that the checkpoint states."""
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    stated = stated if isinstance(stated, list) else [stated]
+    known = range(model.get_input_embeddings().num_embeddings)  # shrunk checkpoints name ends they do not have
+    return frozenset({end_id, *(token for token in stated if token in known)})

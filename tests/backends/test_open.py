@@ -1,0 +1,42 @@
+"""`open_backend`: which settings a model takes, and what is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ergo.backends import open_backend
+from ergo.backends.loopback import LOOPBACK
+from ergo.core.errors import UsageError
+from ergo.serve.app import Settings
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "words"),
+    [
+        ("openai:http://localhost:1", {"adapter": "x"}, "adapter is a setting of a model in this process (hf:)"),
+        ("openai:http://localhost:1", {"reuse": False}, "reuse is a setting of a model in this process"),
+        ("hf:x/y", {"api_key": "k"}, "api_key is a setting of an endpoint (openai:), not of a model in this process"),
+        ("ergo-tiny", {"timeout": 3}, "timeout is a setting of an endpoint"),
+        ("ergo-tiny", {"batsh": 3}, "no setting is called 'batsh'; a model in this process (hf:) takes adapter,"),
+        ("openai:http://localhost:1", {"model": "m"}, "no setting is called 'model'"),
+        ("ergo-tiny", {"batch": 0}, "batch is a whole number of at least 1, not 0"),
+        ("ergo-tiny", {"batch": "many"}, "batch is a whole number of at least 1, not 'many'"),
+        ("openai:http://localhost:1", {"concurrency": 0}, "concurrency is a whole number of at least 1, not 0"),
+        ("openai:http://localhost:1", {"retries": -1}, "retries is a whole number of at least 0, not -1"),
+        ("openai:http://localhost:1", {"timeout": 0}, "timeout is a number of seconds above 0, not 0"),
+        ("scripted:x", {"batch": 1}, "a scripted model takes no settings"),
+        ("nonsense", {}, "no model is named 'nonsense'"),
+    ],
+)
+def test_what_a_model_does_not_take_is_refused_by_name(spec: str, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_backend(spec, **settings)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_this_machine_has_one_list_of_names() -> None:
+    assert Settings().hosts == LOOPBACK
+    assert {"localhost", "127.0.0.1", "::1", "[::1]"} == set(LOOPBACK)
