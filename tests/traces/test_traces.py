@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from ergo.core.errors import DataError, UsageError
+from ergo.backends import Model
+from ergo.backends.scripted import ScriptedBackend
+from ergo.core.errors import BackendError, DataError, UsageError
+from ergo.core.flows import Answer, Question, coarse_to_fine
+from ergo.core.runner import Trace, drive
+from ergo.families import QWEN2_5_VL
+from ergo.images.picture import Picture
+from ergo.traces import provenance
 from ergo.traces.folder import RunFolder, read_rows, read_sessions
 from ergo.traces.provenance import folder_hash
+from ergo.traces.rows import read_box, trace_to_dict, turn_to_dict
 
 
 def row(key: str, error: str | None = None) -> dict[str, object]:
@@ -87,7 +99,7 @@ def test_a_file_that_is_not_of_a_run_is_told_by_line(tmp_path: Path) -> None:
 def test_the_folder_says_what_it_was_made_with(tmp_path: Path) -> None:
     RunFolder(tmp_path, {"model": "m"}).close()
     written = json.loads((tmp_path / "config.json").read_text())
-    assert written["asked"] == {"model": "m"}
+    assert written["config"] == {"model": "m"}
     assert {"commit", "python", "machine", "versions"} <= set(written["made_with"])
 
 
@@ -104,3 +116,62 @@ def test_a_model_folder_is_known_by_names_and_contents(tmp_path: Path) -> None:
     renamed = folder_hash(tmp_path)
     (tmp_path / "b").write_text("2")
     assert len({before, renamed, folder_hash(tmp_path)}) == 3
+
+
+def test_a_trace_has_one_dictionary() -> None:
+    picture = Picture(Image.new("RGB", (1000, 500)))
+    backend = ScriptedBackend(["<think>there</think><zoom>[100, 100, 300, 200]</zoom>", "<answer>red</answer>"])
+    opened = Model(backend, QWEN2_5_VL, 28, "scripted")
+    config = opened.look_config(64)
+    trace = drive((None, lambda: coarse_to_fine(picture, Question("Which colour?"), config)), backend)
+    record = trace_to_dict(trace)
+    assert record == json.loads(json.dumps(record))
+    assert (record["answer"], record["thought"], record["error"]) == ("red", "there", None)
+    assert read_box(record["region"]) == trace.answer.region  # type: ignore[union-attr]
+    coarse, close = (turn["views"][0] for turn in record["turns"])
+    assert coarse["source"] == close["source"] == [1000, 500]
+    assert (coarse["box"], close["box"]) == ([0, 0, 1000, 500], record["region"])
+    assert record["vision_tokens"] == coarse["tokens"] + close["tokens"]
+    assert record["direct_vision_tokens"] == trace.direct_vision_tokens > record["vision_tokens"]
+    assert record["turns"][0] == turn_to_dict(trace.turns[0])
+    assert record["turns"][0]["text"].startswith("<think>there")
+
+
+def test_a_failed_trace_has_the_same_keys() -> None:
+    failed = trace_to_dict(Trace((), None, BackendError("nobody is there", "refused")))
+    answered = trace_to_dict(Trace((), Answer("red", "exact")))
+    assert failed.keys() == answered.keys()
+    assert failed["error"] == {"kind": "refused", "message": "nobody is there"}
+    assert (failed["answer"], failed["region"], failed["vision_tokens"]) == (None, None, 0)
+
+
+OWN = 'name = "ergo-vlm"\n'
+
+
+@pytest.mark.parametrize(
+    ("project", "place", "known"),
+    [
+        (OWN, "src/ergo/traces", True),
+        ('name = "photos"\n', "src/ergo/traces", False),  # copied into the sources of somebody
+        ('name = "photos"\n', ".venv/lib/python3.12/site-packages/ergo/traces", False),
+        (OWN, ".venv/lib/python3.12/site-packages/ergo/traces", False),  # a wheel beside a checkout of another commit
+    ],
+)
+def test_the_commit_is_of_this_package_and_of_no_repository_around_it(
+    project: str, place: str, known: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(project)
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    copied = Path(shutil.copy(provenance.__file__, folder))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "-f", "."], ["commit", "-q", "-m", "m"]):
+        subprocess.run([*git, *command], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert runpy.run_path(str(copied))["commit"]() == (head if known else None)
+    if known:
+        with copied.open("a") as out:
+            out.write("\n")
+        assert runpy.run_path(str(copied))["commit"]() == head + "+"
+        shutil.rmtree(tmp_path / ".git")
+        assert runpy.run_path(str(copied))["commit"]() is None  # an unpacked archive

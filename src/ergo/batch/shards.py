@@ -42,6 +42,8 @@ SCHEMA = pa.schema(
         "thought": pa.string(),
         "turns": pa.list_(TURN),
         "vision_tokens": pa.int64(),
+        "direct_vision_tokens": pa.int64(),
+        "generated_tokens": pa.int64(),
         "seconds": pa.float64(),
         "error": pa.struct({"kind": pa.string(), "message": pa.string()}),
     }

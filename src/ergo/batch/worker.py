@@ -16,7 +16,7 @@ from ergo.core.messages import Sampling
 from ergo.core.runner import Trace
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
-from ergo.traces.rows import trace_to_row
+from ergo.traces.rows import trace_to_dict
 from ergo.traces.run import run
 
 
@@ -76,5 +76,5 @@ def finished(row: BatchRow, trace: Trace) -> dict[str, Any]:
         "id": row.id,
         "picture": row.address if not row.address.startswith("data:") else "data URI",
         "question": row.question,
-        **trace_to_row(trace),
+        **trace_to_dict(trace),
     }

@@ -84,9 +84,9 @@ def _save_looks(path: Path, trace: Any, picture: Any, question: Any) -> None:
 
 
 def _trace_row(trace: Any) -> dict[str, Any]:
-    from ergo.traces.rows import trace_to_row
+    from ergo.traces.rows import trace_to_dict
 
-    return trace_to_row(trace)
+    return trace_to_dict(trace)
 
 
 def _told(trace: Any, picture: Any) -> str:

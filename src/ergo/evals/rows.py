@@ -121,7 +121,7 @@ def read_run(path: Path) -> Run:
     complete = path / "complete.json"
     return Run(
         path=path,
-        config=config["asked"],
+        config=config["config"],
         made_with=config["made_with"],
         rows=tuple(ResultRow.of(row) for row in read_rows(path / "traces.jsonl").values()),
         sessions=tuple(read_sessions(path)),

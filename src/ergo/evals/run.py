@@ -28,7 +28,7 @@ from ergo.grading import grade
 from ergo.images.decode import load_image
 from ergo.samples.sample import Sample
 from ergo.traces.folder import RunFolder, read_sessions
-from ergo.traces.rows import trace_to_row
+from ergo.traces.rows import trace_to_dict
 from ergo.traces.run import run
 
 
@@ -124,7 +124,7 @@ def _is_right(evaluation: Evaluation, trace: Trace, protocol: Protocol) -> bool:
 
 def _row(evaluation: Evaluation, trace: Trace) -> dict[str, Any]:
     """The verdict is not stored: reports read the reply again, so a better reading needs no new run."""
-    return {"key": evaluation.key, "evaluation": evaluation.to_row(), **trace_to_row(trace)}
+    return {"key": evaluation.key, "evaluation": evaluation.to_row(), **trace_to_dict(trace)}
 
 
 class _Counted:

@@ -40,9 +40,8 @@ from ergo.serve.wire import (
     read_request,
     reasoning,
     region_box,
-    summary,
 )
-from ergo.traces.rows import turn_to_row
+from ergo.traces.rows import trace_to_dict, turn_to_dict
 
 log = logging.getLogger(__name__)
 
@@ -347,7 +346,7 @@ class Routes:
                 return
             self.meters.count(trace)
             yield envelope.chunk({"content": answer_text(trace)})
-            yield envelope.chunk({}, trace.turns[-1].finish, ergo=summary(trace))
+            yield envelope.chunk({}, trace.turns[-1].finish, ergo=trace_to_dict(trace))
             if include_usage:
                 yield envelope.last_chunk(trace)
             status = 200
@@ -360,7 +359,7 @@ class Routes:
 def _shown(turn: Turn, after: Running | Trace) -> dict[str, Any]:
     """A turn, and the region that the next look will be at, as soon as it is known."""
     views = after.request.views if isinstance(after, Running) else ()
-    return turn_to_row(turn) | {"next_region": list(views[-1].box.corners) if views else None}
+    return turn_to_dict(turn) | {"next_region": list(views[-1].box.corners) if views else None}
 
 
 async def _gone(request: Request) -> None:

@@ -21,7 +21,7 @@ from ergo.core.geometry import Box
 from ergo.core.messages import Message, Role
 from ergo.core.runner import Trace, Turn
 from ergo.families.base import ModelFamily
-from ergo.traces.rows import trace_to_row
+from ergo.traces.rows import trace_to_dict
 
 MAX_MESSAGES = 500
 MAX_TEXT = 100_000
@@ -186,7 +186,7 @@ class Envelope:
             "reasoning_content": "\n".join(map(reasoning, trace.turns)),
         }
         choice = {"index": 0, "message": message, "finish_reason": trace.turns[-1].finish, "logprobs": None}
-        return self._with("chat.completion", choices=[choice], usage=usage(trace), ergo=summary(trace))
+        return self._with("chat.completion", choices=[choice], usage=usage(trace), ergo=trace_to_dict(trace))
 
     def chunk(self, delta: Mapping[str, Any], finish: str | None = None, **more: Any) -> str:
         """One server-sent event."""
@@ -227,11 +227,6 @@ def usage(trace: Trace) -> dict[str, Any]:
         "total_tokens": prompt + generated,
         "prompt_tokens_details": {"cached_tokens": sum(one.cached_tokens or 0 for one in usages)},
     }
-
-
-def summary(trace: Trace) -> dict[str, Any]:
-    """The `ergo` field: the Trace as `ergo.traces` writes it, and what one look at full size would have cost."""
-    return trace_to_row(trace) | {"direct_vision_tokens": trace.direct_vision_tokens}
 
 
 def region_box(options: ErgoOptions) -> Box | None:

@@ -1,6 +1,6 @@
 """Traces on disk: one JSON line per finished flow, written as it happens, and the run folder around it.
 
-    RUN/config.json     what was asked for, versions, commit, model hash; a run is its config
+    RUN/config.json     {"config": what the run is, "made_with": versions, machine, commit}
     RUN/traces.jsonl    one line per finished flow, its turns inside; the file is the progress
     RUN/sessions.jsonl  one line for each time the run was worked on
 
@@ -12,7 +12,6 @@ half a conversation can neither be scored nor taken up again.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -20,6 +19,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 from ergo.core.errors import DataError, UsageError
 from ergo.traces.provenance import environment
@@ -40,19 +41,27 @@ class RunFolder:
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        self.config = _begin(path / "config.json", config)
-        self._rows = path / "traces.jsonl"
-        self._out: IO[bytes] = self._rows.open("ab")
-        _lock(self._out, path)
-        _drop_half_line(self._rows)
+        self._lock = FileLock(path / ".lock", timeout=0, thread_local=False)
+        try:
+            self._lock.acquire()  # the system lets go of it when the process ends, however it ends
+        except Timeout:
+            raise UsageError(f"another process is working in {path}: wait for it, or choose another --out") from None
+        try:
+            self.config = _begin(path / "config.json", config)
+            self._rows = path / "traces.jsonl"
+            _drop_half_line(self._rows)
+            self._out: IO[bytes] = self._rows.open("ab")
+        except BaseException:
+            self._lock.release()
+            raise
         self._synced = time.monotonic()
 
     def done(self) -> set[str]:
-        """Keys that need not be asked again: those whose last row has no error."""
+        """Keys that are done: those whose last row has no error."""
         return {key for key, row in self.rows().items() if row["error"] is None}
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """The last row of each key, in the order in which keys first came."""
+        """The last row of each key, in the order in which keys were first written."""
         return read_rows(self._rows)
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -71,6 +80,7 @@ class RunFolder:
         if not self._out.closed:
             self._sync()
             self._out.close()
+        self._lock.release()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -86,14 +96,6 @@ class RunFolder:
 def _line(row: Mapping[str, Any]) -> bytes:
     # a model may write half a surrogate pair, which has no UTF-8: it is escaped, as json does by default
     return json.dumps(row, sort_keys=True).encode("ascii") + b"\n"
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Held as long as the file is open, so a killed process leaves no lock behind."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UsageError(f"another process is working in {path}: wait for it, or choose another --out") from None
 
 
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:
@@ -115,19 +117,19 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
 
 def _begin(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Write the configuration, or check it against the one the run was begun with."""
-    asked = json.loads(json.dumps(dict(config)))
+    wanted = json.loads(json.dumps(dict(config)))
     now = environment()
     if not path.is_file():
-        written = {"asked": asked, "made_with": now}
+        written = {"config": wanted, "made_with": now}
         new = path.with_suffix(".new")
         new.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
         new.replace(path)
         return written
     written = read_config(path.parent)
-    before = written["asked"]
-    changed = sorted(key for key in asked.keys() | before.keys() if asked.get(key) != before.get(key))
+    before = written["config"]
+    changed = sorted(key for key in wanted.keys() | before.keys() if wanted.get(key) != before.get(key))
     if changed:
-        what = "; ".join(f"{key} was {before.get(key)!r}, is {asked.get(key)!r}" for key in changed)
+        what = "; ".join(f"{key} was {before.get(key)!r}, is {wanted.get(key)!r}" for key in changed)
         raise UsageError(f"{path.parent} holds another run ({what}): choose another --out")
     if written["made_with"] != now:
         log.warning("%s was begun with other software or on another machine; its report names the first", path.parent)
@@ -135,13 +137,13 @@ def _begin(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What a run was asked for, and what it was made with."""
+    """What a run is (`config`), and what it was begun with (`made_with`)."""
     path = folder / "config.json"
     if not path.is_file():
         raise UsageError(f"{folder} is not a run folder: it has no config.json")
     try:
         written = json.loads(path.read_text())
-        return {"asked": dict(written["asked"]), "made_with": dict(written["made_with"])}
+        return {"config": dict(written["config"]), "made_with": dict(written["made_with"])}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not the configuration of a run ({error!r})") from error
 

@@ -1,4 +1,19 @@
-"""Trace -> dict, the one vocabulary for the command line, run folders and the server."""
+"""Trace -> dict: the one vocabulary of `ask --json`, run folders, the server's `ergo` field and batch's shards.
+
+Of a trace
+    answer          text; None where the flow failed. answer_reading: how it was read (core/reading.py)
+    region          [left, top, right, bottom], half-open, SOURCE pixels of the upright picture; None for none.
+                    region_reading: how it was read. fallback: no region could be read, the whole picture was shown
+    thought         what stood between <think> tags, all turns
+    error           {kind, message}, or None
+    vision_tokens   of all views, each once. direct_vision_tokens: of one look at full size. generated_tokens: of all
+                    replies. seconds: wall time of all requests
+    turns           one exchange each: text (the reply as it came), finish (stop, length), usage (prompt_tokens,
+                    vision_tokens, cached_tokens, generated_tokens) and seconds (total, image, vision, prefill, decode);
+                    None where the backend cannot tell
+    turns.views     what was newly shown: source [width, height] of the upright picture, box (the part shown, SOURCE
+                    pixels), shown [width, height] in pixels after scaling, tokens
+"""
 
 from __future__ import annotations
 
@@ -7,14 +22,12 @@ from typing import Any
 
 from ergo.core.geometry import Box
 from ergo.core.runner import Trace, Turn
-from ergo.core.view import View
 
 
-def trace_to_row(trace: Trace) -> dict[str, Any]:
-    """A trace as JSON: no pixels, boxes as [left, top, right, bottom] in SOURCE pixels."""
+def trace_to_dict(trace: Trace) -> dict[str, Any]:
+    """A trace as JSON has it, without pixels."""
     answer = trace.answer
     return {
-        "turns": [turn_to_row(turn) for turn in trace.turns],
         "answer": answer.text if answer else None,
         "answer_reading": answer.reading if answer else None,
         "region": list(answer.region.corners) if answer and answer.region else None,
@@ -23,30 +36,28 @@ def trace_to_row(trace: Trace) -> dict[str, Any]:
         "thought": answer.thought if answer else "",
         "error": {"kind": trace.error.kind, "message": str(trace.error)} if trace.error else None,
         "vision_tokens": trace.vision_tokens,
+        "direct_vision_tokens": trace.direct_vision_tokens,
+        "generated_tokens": trace.generated_tokens,
         "seconds": trace.seconds,
+        "turns": [turn_to_dict(turn) for turn in trace.turns],
     }
 
 
-def turn_to_row(turn: Turn) -> dict[str, Any]:
-    """One exchange: what was newly shown, the reply as it came, tokens and seconds by part (None: not known)."""
-    return {
-        "views": [_view_to_row(view) for view in turn.views],
-        "text": turn.text,
-        "usage": asdict(turn.usage),
-        "seconds": asdict(turn.seconds),
-        "finish": turn.finish,
-    }
-
-
-def _view_to_row(view: View) -> dict[str, Any]:
-    return {
-        "source": [view.picture.size.width, view.picture.size.height],
-        "box": list(view.box.corners),
-        "shown": [view.size.width, view.size.height],
-        "tokens": view.tokens,
-    }
+def turn_to_dict(turn: Turn) -> dict[str, Any]:
+    """One exchange, as soon as it is over."""
+    views = [
+        {
+            "source": [view.picture.size.width, view.picture.size.height],
+            "box": list(view.box.corners),
+            "shown": [view.size.width, view.size.height],
+            "tokens": view.tokens,
+        }
+        for view in turn.views
+    ]
+    spent = {"usage": asdict(turn.usage), "seconds": asdict(turn.seconds)}
+    return {"views": views, "text": turn.text, "finish": turn.finish, **spent}
 
 
 def read_box(corners: list[int] | None) -> Box | None:
-    """Inverse of how boxes are written in rows."""
+    """A region as it stands in a trace's dictionary."""
     return Box(*corners) if corners else None
