@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from ergo.backends import open_backend
 from ergo.backends.loopback import LOOPBACK
 from ergo.core.errors import UsageError
 from ergo.serve.app import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -40,3 +44,23 @@ def test_what_a_model_does_not_take_is_refused_by_name(spec: str, settings: dict
 def test_this_machine_has_one_list_of_names() -> None:
     assert Settings().hosts == LOOPBACK
     assert {"localhost", "127.0.0.1", "::1", "[::1]"} == set(LOOPBACK)
+
+
+@pytest.mark.parametrize(("version", "right"), [("5.17.9", False), ("5.18.0", True), ("5.24.1", True), ("5.25.0.dev0", False), ("6.0", False)])  # fmt: skip
+def test_an_unknown_transformers_is_one_line(version: str, right: bool) -> None:
+    bridge = pytest.importorskip("ergo.backends.transformers.bridge")
+    if right:
+        bridge.check_version(version)
+        return
+    with pytest.raises(UsageError, match=r"pip install 'transformers>=5\.18,<5\.25'") as caught:
+        bridge.check_version(version)
+    assert version in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_versions_are_those_of_pyproject() -> None:
+    bridge = pytest.importorskip("ergo.backends.transformers.bridge")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    bound = "transformers>={},<{}".format(*bridge.TESTED)
+    assert bound in extras["local"]
+    assert bound in extras["train"]

@@ -18,13 +18,13 @@ import transformers
 from packaging.version import Version
 from transformers import DynamicCache
 
-# not from the top: before transformers 5.11 that name wants torchvision, the class itself does not
+# not from the top: in some versions that name wants torchvision, the class itself does not
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.utils import cached_file
 
 from ergo.core.errors import UsageError
 
-TESTED = ("5.13", "5.25")
+TESTED = ("5.18", "5.25")
 """Versions of transformers from and before which this file is right; the same bounds as in pyproject.toml."""
 
 
