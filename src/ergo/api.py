@@ -12,6 +12,7 @@ from ergo.core.geometry import Box
 from ergo.core.messages import Sampling
 from ergo.core.runner import Trace, drive
 from ergo.images.decode import PictureSource, load_image
+from ergo.traces.guard import Guarded
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,6 @@ class AskOptions:
 
     def __post_init__(self) -> None:
         check_flow(self.flow)
-
-
-def _as_text(words: str) -> str:
-    """Bytes of a command line that are no UTF-8 arrive as half surrogate pairs, which no tokenizer takes."""
-    return words.encode("utf-8", "replace").decode("utf-8")
 
 
 def ask(
@@ -55,6 +51,6 @@ def ask(
     how = how or AskOptions()
     loaded = load_image(picture)  # first: a model takes longer to open than a picture to fail
     opened = open_backend(model) if isinstance(model, str) else model
-    posed = Question(_as_text(question), tuple(map(_as_text, options)))
+    posed = Question(question, tuple(options))
     config = opened.look_config(how.budget, how.sampling)
-    return drive((None, lambda: start_flow(how.flow, loaded, posed, config, how.region)), opened.backend)
+    return drive((None, lambda: start_flow(how.flow, loaded, posed, config, how.region)), Guarded(opened.backend))

@@ -17,6 +17,9 @@ class Message:
     role: Role
     parts: tuple[Part, ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(whole_text(p) if isinstance(p, str) else p for p in self.parts))
+
     @property
     def text(self) -> str:
         return "".join(part for part in self.parts if isinstance(part, str))
@@ -26,12 +29,17 @@ class Message:
         return tuple(part for part in self.parts if isinstance(part, View))
 
 
+def whole_text(text: str) -> str:
+    """Text that any tokenizer, file and connection takes: half a surrogate pair, which has no UTF-8, becomes U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 Chat = tuple[Message, ...]
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a reply is decoded. temperature 0 is greedy; max_tokens counts generated tokens."""
+    """How a reply is decoded. max_tokens: generated ones. temperature: below 0.001 (1e-40 divides by zero) is greedy."""
 
     max_tokens: int = 1024
     temperature: float = 0.0
@@ -42,6 +50,9 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise UsageError(f"a reply needs room for at least 1 token, not {self.max_tokens}")
+        if not (0 <= self.temperature <= 100 and 0 < self.top_p <= 1 and -(2**63) <= (self.seed or 0) < 2**63):
+            raise UsageError("temperature is 0 to 100, top_p above 0 and at most 1, seed a number of 64 bits")
+        object.__setattr__(self, "temperature", self.temperature if self.temperature >= 1e-3 else 0.0)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from itertools import islice
 
 from ergo.core.errors import UsageError
 from ergo.core.runner import Backend, Job, Running, Trace, advance, begin, drive
+from ergo.traces.guard import Guarded
 
 
 def run(jobs: Iterable[Job], backend: Backend, concurrency: int = 1) -> Iterator[Trace]:
@@ -16,10 +17,11 @@ def run(jobs: Iterable[Job], backend: Backend, concurrency: int = 1) -> Iterator
 
     A flow starts (and decodes its picture) only when there is room for it: no more than `concurrency`
     pictures are held here, however long `jobs` is. A Trace holds its own for as long as it is kept.
+    What a backend raises is the error of the Trace that it concerns.
     """
     if concurrency < 1:
         raise UsageError(f"concurrency is at least 1, not {concurrency}")
-    return (_run_threads if backend.parallel else _run_batches)(iter(jobs), backend, concurrency)
+    return (_run_threads if backend.parallel else _run_batches)(iter(jobs), Guarded(backend), concurrency)
 
 
 def _run_threads(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
