@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from endpoint import FaultyServer, delta, hang, status, stream, trickle
+from faulty import FaultyServer, delta, hang, status, stream, trickle
 
 from ergo.backends.openai.backend import OpenAIBackend
 from ergo.backends.settings import EndpointSettings
