@@ -16,7 +16,7 @@ from ergo.core.geometry import Box
 from ergo.evals import benchmarks
 from ergo.evals.benchmarks import hrbench, mme_realworld, own, vlmevalkit, vstar
 from ergo.evals.conditions import POSTFIX
-from ergo.grading import grade_published
+from ergo.grading import Truth, grade_published
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
 
@@ -115,9 +115,9 @@ def test_real_rows_of_vstar_under_the_published_protocol() -> None:
         assert (sample.question, postfix) == (first, POSTFIX)
         assert [f"({chr(65 + place)}) {choice}" for place, choice in enumerate(sample.choices)] == options
         assert sample.category == row["category"]
-        assert grade_published(f"<answer>({row['label']})</answer>", sample.answer, sample.choices).right
+        assert grade_published(f"<answer>({row['label']})</answer>", Truth.of(sample)).right
         wrong = "A" if row["label"] != "A" else "B"
-        assert not grade_published(f"<answer>{wrong}</answer>", sample.answer, sample.choices).right
+        assert not grade_published(f"<answer>{wrong}</answer>", Truth.of(sample)).right
     with_region = [sample for sample in samples if sample.region]
     assert len(with_region) >= 2
     for sample in with_region:

@@ -19,7 +19,7 @@ from ergo.evals.page import page
 from ergo.evals.render import as_text
 from ergo.evals.report import Report
 from ergo.evals.rows import read_run
-from ergo.grading import grade_published
+from ergo.grading import Truth, grade_published
 from ergo.samples.sample import Sample
 
 
@@ -170,9 +170,9 @@ def test_repaired_unread_and_cut_off_replies_are_counted(tmp_path: Path) -> None
     [figures] = reported(tmp_path, lambda: samples(5), model(saying), [ONE_LOOK]).figures
     assert figures.answers_read == {"empty": 2, "exact": 1, "repaired_tag": 1, "no_tag": 1}
     assert figures.cut_off == 1
-    assert figures.verdicts == {"letter": 2, "empty": 2, "bracketed": 1}
+    assert figures.verdicts == {"letter": 3, "empty": 1, "unread": 1}
     assert figures.accuracy == 3 / 5
-    assert figures.accuracy_by_matching == {"published": 2 / 5, "ours": 3 / 5}
+    assert figures.accuracy_by_matching == {"published": 2 / 5, "ours": 3 / 5, "strict": 3 / 5}
     assert figures.tokens["prompt"] is None  # the backend could not tell, and no figure is made up
     assert figures.seconds == 0.5
 
@@ -184,8 +184,8 @@ def test_both_presets_are_always_in_the_report(tmp_path: Path) -> None:
     run_folder(tmp_path, lambda: samples(4), model(repeating_the_option), [ONE_LOOK], Protocol("published"))
     [figures] = Report.of(tmp_path).figures
     assert figures.accuracy == 0.75
-    assert figures.accuracy_by_matching == {"published": 0.75, "ours": 1.0}
-    assert not grade_published("<answer>A: red</answer>", "red", COLOURS).right
+    assert figures.accuracy_by_matching == {"published": 0.75, "ours": 1.0, "strict": 1.0}
+    assert not grade_published("<answer>A: red</answer>", Truth(("red",), COLOURS)).right
 
 
 # ── comparing ──────────────────────────────────────────────────────────────────────────────────

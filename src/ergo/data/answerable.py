@@ -11,7 +11,7 @@ from ergo.backends import Model
 from ergo.core.flows import Flow, LookConfig, Question, crop_only, one_look
 from ergo.core.geometry import FULL
 from ergo.core.runner import Trace
-from ergo.grading import grade
+from ergo.grading import is_right
 from ergo.images.picture import Picture
 from ergo.samples.sample import Sample
 
@@ -36,11 +36,6 @@ class Examiner:
         if sample.region:
             return crop_only(picture, question, coarse, sample.region)
         return one_look(picture, question, self.model.look_config(FULL))
-
-
-def is_right(sample: Sample, text: str) -> bool:
-    """By our rules (grading.py)."""
-    return grade("ours", text, text, sample.answer, sample.choices).right
 
 
 def verdict(sample: Sample, trace: Trace) -> tuple[str, str] | None:

@@ -87,7 +87,7 @@ class Protocol:
     """How questions are put and replies scored.
 
     preset: `published` puts them in the released prompts with seed 42 and scores by the released
-        match; `ours` uses the dialect's own prompts and our match.
+        match; `ours` and `strict` use the family's own prompts and those matches (docs/grading.md).
     order: of options. circular asks once for each position the right option can take.
     seeds: how often everything is asked, each time with another seed (and, shuffled, another order).
     mask: the true region is painted black before the first look (paper Figure 5).
@@ -108,7 +108,7 @@ class Protocol:
 
     def model(self, model: Model, choices: Sequence[str]) -> Model:
         """The model, put questions as the preset says."""
-        if self.preset == "ours":
+        if self.preset != "published":
             return model
         answer, direct = PUBLISHED.answer, PUBLISHED.direct
         if choices:
@@ -138,6 +138,8 @@ class Evaluation:
     answer: str
     region: tuple[int, int, int, int] | None
     picture: str
+    also_right: tuple[str, ...] = ()
+    right_choice: int | None = None
 
     @property
     def key(self) -> str:
@@ -161,6 +163,7 @@ class Evaluation:
             | {
                 "condition": Condition(flow, budget),
                 "choices": tuple(row["choices"]),
+                "also_right": tuple(row.get("also_right", ())),
                 "region": region.corners if region else None,
             }
         )
@@ -182,11 +185,11 @@ def evaluations(
             what = "--mask covers" if protocol.mask else "crop_only looks at"
             raise UsageError(f"{what} the true region, and sample {sample.id} has none")
         for seed in range(protocol.seeds):
-            for turned, choices in _orders(sample, seed, protocol.order):
-                yield _evaluation(sample, condition, seed, turned, choices), sample
+            for turned, places in _orders(sample, seed, protocol.order):
+                yield _evaluation(sample, condition, seed, turned, places), sample
 
 
-def _evaluation(sample: Sample, condition: Condition, seed: int, turned: int, choices: tuple[str, ...]) -> Evaluation:
+def _evaluation(sample: Sample, condition: Condition, seed: int, turned: int, places: Sequence[int]) -> Evaluation:
     named = sample.image if isinstance(sample.image, str) and not sample.image.startswith("data:") else ""
     return Evaluation(
         sample=sample.id,
@@ -196,24 +199,25 @@ def _evaluation(sample: Sample, condition: Condition, seed: int, turned: int, ch
         cluster=str(sample.info.get("cluster", sample.id)),
         category=sample.category,
         question=sample.question,
-        choices=choices,
+        choices=tuple(sample.choices[place] for place in places),
         answer=sample.answer,
         region=sample.region.corners if sample.region else None,
         picture=named or getattr(sample.image, "name", "inside the data set"),
+        also_right=sample.also_right,
+        right_choice=None if sample.right_choice is None else list(places).index(sample.right_choice),
     )
 
 
-def _orders(sample: Sample, seed: int, order: Order) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """(by how many places they are turned, the options in the order shown)."""
-    choices = sample.choices
-    if order == "circular" and choices:
-        yield from ((turned, choices[turned:] + choices[:turned]) for turned in range(len(choices)))
-    elif order == "shuffled" and choices:
+def _orders(sample: Sample, seed: int, order: Order) -> Iterator[tuple[int, Sequence[int]]]:
+    """(by how many places they are turned, the places of the options in the order shown)."""
+    places = range(len(sample.choices))
+    if order == "circular" and places:
+        yield from ((turned, [*places[turned:], *places[:turned]]) for turned in places)
+    elif order == "shuffled" and places:
         seeds = hashlib.sha256(f"{seed}:{sample.id}".encode()).digest()[:8]
-        places = np.random.default_rng(int.from_bytes(seeds)).permutation(len(choices))
-        yield 0, tuple(choices[place] for place in places)
+        yield 0, np.random.default_rng(int.from_bytes(seeds)).permutation(len(places)).tolist()
     else:
-        yield 0, choices
+        yield 0, places
 
 
 def sampling_of(protocol: Protocol, seed: int) -> Sampling:

@@ -11,7 +11,7 @@ from typing import Any
 from ergo.core.errors import DataError
 from ergo.core.geometry import Box, Size
 from ergo.evals.conditions import Evaluation
-from ergo.grading import Matching, Verdict, choice_of, grade
+from ergo.grading import MATCHINGS, Matching, Truth, Verdict, choice_of, grade
 from ergo.traces.folder import read_config, read_rows, read_sessions
 from ergo.traces.rows import read_box
 
@@ -48,26 +48,22 @@ class ResultRow:
         return str(self.turns[-1]["text"]) if self.turns else ""
 
     def verdict(self, matching: Matching) -> Verdict:
-        """A failed evaluation is wrong, under either preset."""
+        """A failed evaluation is wrong, under every match."""
         return self._verdicts[matching]
 
     @cached_property
     def _verdicts(self) -> dict[Matching, Verdict]:
         if self.record["answer"] is None:
-            failed = Verdict(False, "failed")
-            return {"published": failed, "ours": failed}
-        truth = (self.evaluation.answer, self.evaluation.choices)
-        return {
-            "published": grade("published", self.reply, self.record["answer"], *truth),
-            "ours": grade("ours", self.reply, self.record["answer"], *truth),
-        }
+            return dict.fromkeys(MATCHINGS, Verdict(False, "failed"))
+        truth = Truth.of(self.evaluation)
+        return {matching: grade(matching, self.reply, self.record["answer"], truth) for matching in MATCHINGS}
 
     @property
     def meant(self) -> str:
         """What was answered, comparable between orders of the options: the option's text, or the reply's."""
         text = str(self.record["answer"] or "")
         choice = choice_of(text, self.evaluation.choices) if self.evaluation.choices else None
-        return self.evaluation.choices[choice.index] if choice and choice.index is not None else text
+        return self.evaluation.choices[choice.place] if choice and choice.place is not None else text
 
     @property
     def region(self) -> Box | None:

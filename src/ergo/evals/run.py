@@ -24,7 +24,7 @@ from ergo.core.runner import Job, Trace
 from ergo.evals.conditions import Condition, Evaluation, Protocol, evaluations, sampling_of
 from ergo.evals.masking import masked
 from ergo.evals.saved_examples import SavedExamples
-from ergo.grading import grade
+from ergo.grading import Truth, grade
 from ergo.images.decode import load_image
 from ergo.samples.sample import Sample
 from ergo.traces.folder import RunFolder, read_sessions
@@ -119,7 +119,7 @@ def _flow_maker(evaluation: Evaluation, sample: Sample, protocol: Protocol, mode
 def _is_right(evaluation: Evaluation, trace: Trace, protocol: Protocol) -> bool:
     if trace.answer is None:
         return False
-    return grade(protocol.preset, trace.turns[-1].text, trace.answer.text, evaluation.answer, evaluation.choices).right
+    return grade(protocol.preset, trace.turns[-1].text, trace.answer.text, Truth.of(evaluation)).right
 
 
 def _row(evaluation: Evaluation, trace: Trace) -> dict[str, Any]:

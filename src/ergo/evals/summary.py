@@ -177,7 +177,7 @@ def summarise(run: Run, condition: str) -> Figures:
         failures=_counts(row.error for row in rows if row.error),
         cut_off=sum(any(turn["finish"] == "length" for turn in row.turns) for row in answered),
         answers_read=_counts(row.record["answer_reading"] for row in answered),
-        verdicts=_counts(row.verdict(matching).reading for row in rows),
+        verdicts=_counts(row.verdict(matching).reason for row in rows),
         consistency=Consistency.of(rows, matching),
         tokens={"vision": _mean(row.record["vision_tokens"] for row in answered)}
         | {name: _mean(row.used(f"{name}_tokens") for row in answered) for name in ("prompt", "cached", "generated")},

@@ -13,7 +13,7 @@ from ergo.core.errors import BackendError, PictureError
 from ergo.core.flows import Flow, LookConfig, Question, crop_only
 from ergo.core.geometry import Box
 from ergo.core.runner import Trace
-from ergo.grading import grade
+from ergo.grading import is_right
 from ergo.images.picture import Picture
 from ergo.rl.rewards import Evidence
 from ergo.samples.sample import Sample
@@ -43,7 +43,7 @@ class Verifier:
         jobs = ((number, partial(_look, crop, config)) for number, crop in enumerate(crops))
         for trace in run(jobs, self.model.backend, concurrency=max(1, len(crops))):
             assert isinstance(trace.tag, int)
-            results[trace.tag] = trace.error or is_right(crops[trace.tag][0], trace)
+            results[trace.tag] = trace.error or answered_right(crops[trace.tag][0], trace)
         return results
 
 
@@ -52,11 +52,9 @@ def _look(crop: tuple[Sample, Picture, Box], config: LookConfig) -> Flow:
     return crop_only(picture, Question(sample.question, sample.choices), config, box)
 
 
-def is_right(sample: Sample, trace: Trace) -> bool:
-    """match(answer, truth) by our rules (grading.py)."""
-    if trace.answer is None:
-        return False
-    return grade("ours", trace.turns[-1].text, trace.answer.text, sample.answer, sample.choices).right
+def answered_right(sample: Sample, trace: Trace) -> bool:
+    """match(answer, truth): strict, so that no list, hedge or added letter earns a reward."""
+    return trace.answer is not None and is_right(sample, trace.answer.text)
 
 
 def is_well_formed(trace: Trace) -> bool:
@@ -84,7 +82,7 @@ def gather(rollouts: Sequence[Rollout], verifier: Verifier, allowed_tokens: int)
         Evidence(
             picture=one.picture.size,
             region=box,
-            right=is_right(one.sample, one.trace),
+            right=answered_right(one.sample, one.trace),
             verified=verdict,
             well_formed=is_well_formed(one.trace),
             truth=one.sample.region,

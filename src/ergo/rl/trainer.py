@@ -50,7 +50,7 @@ from ergo.recipes import weights
 from ergo.rl import vllm_rollouts as vllm
 from ergo.rl.advantages import TURNS, group_advantages, spread, turn_rewards, turns_of
 from ergo.rl.episode import episode_of
-from ergo.rl.evidence import Rollout, Verifier, error_rate, gather, is_right
+from ergo.rl.evidence import Rollout, Verifier, answered_right, error_rate, gather
 from ergo.rl.recipe import GrpoRecipe
 from ergo.rl.rewards import Evidence
 from ergo.rl.source import Source, source_of
@@ -133,7 +133,7 @@ def _undecided(trainer: LooksTrainer, kept: Path) -> list[int]:
         sampling = [Sampling(recipe.max_completion_length, recipe.temperature, seed=seed) for seed in seeds]
         rollouts = trainer.rolled([samples[number] for number in numbers], [recipe.budget] * len(numbers), sampling)
         right = Counter(
-            number for number, one in zip(numbers, rollouts, strict=True) if is_right(one.sample, one.trace)
+            number for number, one in zip(numbers, rollouts, strict=True) if answered_right(one.sample, one.trace)
         )
         mixed += [number for number in sorted(samples) if 0 < right[number] < recipe.probe]
     if not mixed:
@@ -450,7 +450,7 @@ def _scores(rollouts: Sequence[Rollout]) -> dict[str, float]:
     covered = [box.coverage_of(one.sample.region) if box else 0.0 for one, box in regions if one.sample.region]
     right: dict[str, list[bool]] = {}
     for one in rollouts:
-        right.setdefault(one.sample.category, []).append(is_right(one.sample, one.trace))
+        right.setdefault(one.sample.category, []).append(answered_right(one.sample, one.trace))
     return {
         "accuracy": _short(np.mean([one for group in right.values() for one in group])),
         **{f"accuracy_{name}": _short(np.mean(group)) for name, group in sorted(right.items()) if name},

@@ -20,7 +20,8 @@ class Sample:
 
     image: anything `load_image` takes; in JSONL a path, relative to the file, or a data URI.
     choices: option texts in the order shown; empty for free answers.
-    answer: the right text; with choices, one of them.
+    answer: the right text; with choices, one of them. also_right: other texts that are right as well.
+    right_choice: place of the right option, where two have one text; None where its text says which.
     region: the smallest true region, SOURCE pixels; None where unknown.
     info: whatever else the source says of it (target size, ambiguity, ...), kept as is.
     """
@@ -33,6 +34,8 @@ class Sample:
     region: Box | None = None
     category: str = ""
     info: dict[str, Any] = field(default_factory=dict)
+    also_right: tuple[str, ...] = ()
+    right_choice: int | None = None
 
 
 def sample_to_json(sample: Sample) -> str:

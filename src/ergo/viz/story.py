@@ -116,7 +116,7 @@ def _words(view: View, title: str, whole: str) -> tuple[str, str]:
 
 def _outcome(text: str, question: Question) -> str:
     """The answer; a bare letter together with the option it stands for."""
-    chosen = choice_of(text, question.choices).index if question.choices else None
+    chosen = choice_of(text, question.choices).place if question.choices else None
     option = question.choices[chosen] if chosen is not None else ""
     return f"Answer: {text or 'nothing'}" + (f" ({option})" if option and option not in text else "")
 

@@ -1,0 +1,59 @@
+"""What a reply speaks of, and whether it denies it or is unsure."""
+
+from __future__ import annotations
+
+import re
+
+from ergo.grading.kinds import KINDS
+from ergo.grading.text import clauses, lowered, words
+
+Texts = tuple[tuple[str, ...], ...]
+"""Options as words."""
+
+DENIALS = frozenset((
+    "not", "isn't", "isnt", "no", "neither", "nor", "never", "without", "aren't", "wasn't", "doesn't", "don't", "cannot", "can't",
+    "не", "ни", "pas", "ni", "nicht", "kein", "keine", "không", "ไม่", "ليس", "ليست", "不", "非", "没",
+))  # fmt: skip
+_DENIED_BEHIND = frozenset(("नहीं", "아니다", "아닙니다"))
+
+
+def spoken_options(body: str, texts: Texts) -> tuple[set[int], set[int]]:
+    """(options spoken of, options denied). One inside a longer one that is spoken of (`left` in `top left`) does not count."""
+    said, clause = words(body), clauses(body)
+    at: dict[str, list[int]] = {}
+    for place, word in enumerate(said):
+        at.setdefault(word, []).append(place)
+    covered = [0] * len(said)
+    spoken: set[int] = set()
+    denied: set[int] = set()
+    for option in sorted(range(len(texts)), key=lambda place: -len(texts[place])):
+        phrase = texts[option]
+        if not phrase or (len(phrase) == 1 and len(phrase[0]) == 1 and not phrase[0].isdigit()):
+            continue
+        for start in at.get(phrase[0], ()):
+            if said[start : start + len(phrase)] != phrase or min(covered[start : start + len(phrase)]) > len(phrase):
+                continue
+            covered[start : start + len(phrase)] = [
+                max(len(phrase), one) for one in covered[start : start + len(phrase)]
+            ]
+            (denied if is_denied(said, clause, start, start + len(phrase)) else spoken).add(option)
+    return spoken, denied - spoken
+
+
+def is_denied(said: tuple[str, ...], clause: tuple[int, ...], start: int, end: int) -> bool:
+    """Whether the words at start..end are denied by what stands around them in their clause. "not sure" denies nothing."""
+    before = [place for place in range(max(0, start - 3), start) if clause[place] == clause[start]]
+    behind = said[end : end + 2]
+    return any(
+        said[place] in DENIALS and said[place + 1] not in _NOT_DENIED for place in before
+    ) or not _DENIED_BEHIND.isdisjoint(behind)
+
+
+_NOT_DENIED = frozenset(("sure", "certain", "only", "just"))
+
+
+def is_hedged(body: str) -> bool:
+    """Whether a reply says that its answer is not certain, or one of several."""
+    low = lowered(body)
+    starts = [0, *(found.end() for found in re.finditer(r"[^\w']+", low[:2000]))]
+    return any(KINDS["hedge"].after(low, start) for start in starts)
