@@ -13,6 +13,8 @@ streamed reply into a whole one.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -24,8 +26,9 @@ from typing import Generic, TypeVar
 import httpx
 
 from ergo.backends.loopback import LOOPBACK
+from ergo.backends.openai.asynchronous import AsyncTransport
 from ergo.backends.openai.faults import Fault
-from ergo.backends.openai.transport import Clock, Reply, Transport
+from ergo.backends.openai.transport import Clock, Reply
 from ergo.backends.openai.wire import (
     FORCED_REGION,
     ZOOM_REGEX,
@@ -66,7 +69,7 @@ class OpenAIBackend:
 
     def __init__(self, url: str, settings: EndpointSettings | None = None) -> None:
         self.settings = settings = settings or EndpointSettings()
-        self._transport = Transport(
+        self._transport = AsyncTransport(
             url, settings.api_key, settings.timeout, settings.retries, settings.pause, settings.concurrency
         )
         self.url = self._transport.url
@@ -106,13 +109,46 @@ class OpenAIBackend:
             self._format = "bmp"
         return listing
 
-    def _ask(self, request: Request) -> Completion | BackendError:
+    async def acomplete(self, request: Request, seconds: float) -> Completion | BackendError:
+        """The same from an event loop: it ends after `seconds` (and before `timeout`), or when it is cancelled."""
+        clock = Clock(min(seconds, self.settings.timeout))
         try:
-            model, forced = self.settings.served_name or self._only_model(), self._forced(request)
-            clock = Clock(self.settings.timeout)
-            body = request_body(request, model, self._format, self.settings.stream) | forced
-            image = clock.elapsed  # encoding the views is nearly all of it
-            reply = self._transport.request("POST", "/chat/completions", body | dict(self.settings.extra_body), clock)
+            body, forced = await asyncio.to_thread(self._body, request)
+            image = clock.elapsed
+            reply = await self._transport.arequest("POST", "/chat/completions", body, clock)
+        except Fault as fault:
+            return fault.value()
+        return self._completed(request, reply, clock, image, forced)
+
+    async def aprobe(self, seconds: float) -> BackendError | None:
+        """What is wrong with the endpoint; None where it lists its models within `seconds`."""
+        try:
+            await self._transport.arequest("GET", "/models", None, Clock(seconds))
+        except Fault as fault:
+            return None if fault.kind == "http_404" else fault.value()  # it is there, without a list
+        return None
+
+    def _ask(self, request: Request) -> Completion | BackendError:
+        clock = Clock(self.settings.timeout)
+        try:
+            body, forced = self._body(request)
+            image = clock.elapsed
+            reply = self._transport.request("POST", "/chat/completions", body, clock)
+        except Fault as fault:
+            return fault.value()
+        return self._completed(request, reply, clock, image, forced)
+
+    def _body(self, request: Request) -> tuple[bytes, bool]:
+        """The bytes to send, and whether they force a region. Encoding the views is nearly all of the work."""
+        model, forced = self.settings.served_name or self._only_model(), self._forced(request)
+        body = request_body(request, model, self._format, self.settings.stream) | forced
+        # ASCII only: a model may write half a surrogate pair, and half a pair has no UTF-8
+        return json.dumps(body | dict(self.settings.extra_body)).encode("ascii"), bool(forced)
+
+    def _completed(
+        self, request: Request, reply: Reply, clock: Clock, image: float, forced: bool
+    ) -> Completion | BackendError:
+        try:
             result = completion(reply.body, request, Seconds(clock.elapsed, image, None, *_by_part(reply)))
         except Fault as fault:
             return fault.value()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import httpx
 
@@ -68,15 +69,17 @@ class Transport:
         self._key = clean_key(key)
         self._retries = retries
         self._pause = pause
-        self._client = httpx.Client(
+        self._options: dict[str, Any] = {
             # identity: a picture's answer is short, and a decompression bomb would pass the limit on bytes
-            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            "headers": {"Accept-Encoding": "identity"}
+            | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
+            "limits": httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             # plain HTTP needs no certificates, and an empty store, which trusts nobody, opens at once
-            verify=self.url.startswith("https") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            trust_env=httpx.URL(self.url).host not in LOOPBACK,  # no proxy to this machine
-            follow_redirects=False,
-        )
+            "verify": self.url.startswith("https") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            "trust_env": httpx.URL(self.url).host not in LOOPBACK,  # no proxy to this machine
+            "follow_redirects": False,
+        }
+        self._client = httpx.Client(**self._options)
 
     def __repr__(self) -> str:
         return f"Transport({self.url!r})"  # without the key
@@ -86,21 +89,24 @@ class Transport:
         self._client.close()
 
     # ── attempts ───────────────────────────────────────────────────────────────────────────────
-    def request(self, method: str, path: str, payload: Json | None, clock: Clock) -> Reply:
+    def request(self, method: str, path: str, body: bytes | None, clock: Clock) -> Reply:
         """One exchange, retried while that may help. Raises Fault."""
-        # ASCII only: a model may write half a surrogate pair, and half a pair has no UTF-8
-        body = None if payload is None else json.dumps(payload).encode("ascii")
         for attempt in count(1):
             try:
                 return self._exchange(method, path, body, clock)
             except Fault as fault:
-                pause = pause_before_retry(attempt, self._pause, fault.wait)
-                if not fault.retryable or attempt > self._retries or pause >= clock.left:
-                    attempts = f" Asked {attempt} times." if attempt > 1 else ""
-                    raise Fault(f"{fault}{attempts}", fault.kind) from None
-                logger.info("retrying in %.1f s: %s", pause, fault)
+                pause = self._pause_after(fault, attempt, clock)
             time.sleep(pause)
         raise AssertionError("count() does not end")
+
+    def _pause_after(self, fault: Fault, attempt: int, clock: Clock) -> float:
+        """Seconds until the next attempt; raises Fault where this was the last."""
+        pause = pause_before_retry(attempt, self._pause, fault.wait)
+        if not fault.retryable or attempt > self._retries or pause >= clock.left:
+            attempts = f" Asked {attempt} times." if attempt > 1 else ""
+            raise Fault(f"{fault}{attempts}", fault.kind) from None
+        logger.info("retrying in %.1f s: %s", pause, fault)
+        return pause
 
     def _exchange(self, method: str, path: str, body: bytes | None, clock: Clock) -> Reply:
         """One attempt. The clock is looked at whenever bytes come: a trickle is a timeout as well.
@@ -159,16 +165,20 @@ class Transport:
         return parsed
 
     def _refusal(self, response: httpx.Response, clock: Clock) -> Fault:
-        """The name of an answer that is not 2xx, with the server's own words in it."""
-        if response.is_redirect:
-            target = self.quote(response.headers.get("location", "nowhere"))
-            return Fault(f"{self.url} redirects to {target}. Give the URL that is meant.", "redirect")
+        """The name of an answer that is not 2xx, with what can be read of its body."""
         body = b""
         with suppress(httpx.HTTPError):  # the status is known, and says more than a broken explanation
             for chunk in response.iter_bytes():
                 body += chunk
                 if len(body) > MAX_ERROR or clock.left <= 0:
                     break
+        return self._refused(response, body)
+
+    def _refused(self, response: httpx.Response, body: bytes) -> Fault:
+        """The same, with the server's own words in it."""
+        if response.is_redirect:
+            target = self.quote(response.headers.get("location", "nowhere"))
+            return Fault(f"{self.url} redirects to {target}. Give the URL that is meant.", "redirect")
         try:
             words = error_words(json.loads(body))
         except (ValueError, RecursionError):
