@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import random
 import struct
@@ -24,7 +25,7 @@ from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size, TokenBudget
 from ergo.core.view import View
 from ergo.images import disk, strips
-from ergo.images.decode import load_image
+from ergo.images.decode import bytes_of_uri, load_image, read_header
 from ergo.images.disk import PixelsOnDisk
 from ergo.images.encode import data_uri, encode
 from ergo.images.picture import Picture
@@ -569,3 +570,40 @@ def test_threads_read_one_file_together(tmp_path: Path) -> None:
         thread.join()
     for n, box in enumerate(boxes):
         assert same(shown[n], picture.part(box, Size(56, 56)))
+
+
+def test_a_header_says_size_and_cost_before_anything_is_decoded(tmp_path: Path) -> None:
+    plain = Image.new("RGB", (300, 200), "navy")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for kind, extra, size, cost in (
+        ("JPEG", {}, Size(300, 200), 4), ("JPEG", {"progressive": True}, Size(300, 200), 10),
+        ("JPEG", {"exif": exif}, Size(200, 300), 4), ("PNG", {"exif": exif}, Size(200, 300), 4),
+        ("WEBP", {}, Size(300, 200), 16), ("JPEG2000", {}, Size(300, 200), 20), ("TIFF", {}, Size(300, 200), 8),
+    ):  # fmt: skip
+        out = io.BytesIO()
+        plain.save(out, kind, **extra)
+        header = read_header(out.getvalue())
+        assert header.size == size == load_image(out.getvalue()).size, kind
+        assert header.memory == 60_000 * cost, kind
+    with pytest.raises(PictureError):
+        read_header(b"\xff\xd8\xff nothing")
+
+
+def test_a_data_uri_of_escapes_or_blanks_costs_little_memory() -> None:
+    """20 million escapes were 5 GB."""
+    for body in ("%41" * 5_000_000, "A " * 7_000_000):
+        tracemalloc.start()
+        with contextlib.suppress(PictureError):
+            bytes_of_uri("data:image/png;base64," + body)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4 * len(body)
+
+
+def test_the_signs_of_base64_may_be_escaped() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (9, 9), "red").save(out, "PNG")
+    text = base64.b64encode(out.getvalue()).decode()
+    escaped = text.replace("+", "%2B").replace("/", "%2f").replace("=", "%3D")
+    assert bytes_of_uri("data:image/png;base64," + escaped[:40] + "%0A" + escaped[40:]) == out.getvalue()
