@@ -28,6 +28,9 @@ class MaskedPixels:
     def size(self) -> Size:
         return self.picture.size
 
+    def finished(self, part: Image.Image) -> Image.Image:
+        return part  # `picture.part` gave sRGB
+
     def strips(self, box: Box) -> Iterator[Image.Image]:
         rows = max(1, STRIP_PIXELS // box.size.width)
         for top in range(box.top, box.bottom, rows):

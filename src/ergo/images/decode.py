@@ -155,7 +155,10 @@ def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None)
                 "too_large",
             )
         if path and on_disk:
-            return Picture(PixelsOnDisk(path, size, _TILE_WIDTH in getattr(image, "tag_v2", ())), name)
+            tiled = _TILE_WIDTH in getattr(image, "tag_v2", ())
+            return Picture(
+                PixelsOnDisk(path, size, tiled, image.mode, bytes(image.info.get("icc_profile") or b"")), name
+            )
         _decode(image)
         return Picture(DecodedPixels.of(image, name, _orientation(image)), name)
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageFile
 
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
+from ergo.images.profile import in_srgb
 from ergo.images.strips import strips_of
 
 MIN_STREAMING_PIXELS = 20_000_000
@@ -32,6 +33,11 @@ class PixelsOnDisk:
     path: Path
     size: Size
     tiled: bool
+    mode: str
+    profile: bytes = b""
+
+    def finished(self, part: Image.Image) -> Image.Image:
+        return in_srgb(part, self.profile, self.mode)
 
     def strips(self, box: Box) -> Iterator[Image.Image]:
         import pyvips

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
 from ergo.images.colour import is_plain, to_rgb, white_level
 from ergo.images.disk import PixelsOnDisk
+from ergo.images.profile import convert, in_srgb, lab_transform, srgb_transform
 from ergo.images.strips import PixelReader, strips_of
 
 
@@ -52,7 +53,7 @@ class Picture:
     @property
     def pixels(self) -> Image.Image:
         """All of it. Free for an RGB image in memory; otherwise a full copy, made at each call."""
-        if isinstance(self.stored, Image.Image) and is_plain(self.stored):
+        if isinstance(self.stored, Image.Image) and is_plain(self.stored) and not self.stored.info.get("icc_profile"):
             return self.stored
         return self.part(Box.whole(self.size), self.size)
 
@@ -70,9 +71,9 @@ class Picture:
         for strip in self._reader.strips(box):
             narrow.paste(strip.resize((narrow.width, strip.height), Image.Resampling.BICUBIC), (0, top))
             top += strip.height
-        if narrow.size == (size.width, size.height):
-            return narrow
-        return narrow.resize((size.width, size.height), Image.Resampling.BICUBIC)
+        if narrow.size != (size.width, size.height):
+            narrow = narrow.resize((size.width, size.height), Image.Resampling.BICUBIC)
+        return self._reader.finished(narrow)
 
 
 _TURN = {
@@ -118,7 +119,22 @@ class DecodedPixels:
         for strip in strips_of(box):
             stored = self.image.crop(self._stored(strip).corners)
             upright = stored.transpose(_TURN[self.orientation]) if self.orientation in _TURN else stored
-            yield to_rgb(upright, self.white)
+            yield convert(upright, self._by_strip) if self._by_strip else to_rgb(upright, self.white)
+
+    def finished(self, part: Image.Image) -> Image.Image:
+        return in_srgb(part, self.profile, self.image.mode)
+
+    @cached_property
+    def _by_strip(self) -> ImageCms.ImageCmsTransform | None:
+        """For pixels that are no RGB and of which none can be made without their profile."""
+        if self.image.mode == "LAB":
+            return lab_transform()
+        return srgb_transform(self.profile, "CMYK") if self.image.mode == "CMYK" and self.profile else None
+
+    @property
+    def profile(self) -> bytes:
+        """The ICC profile of the file; empty if it has none."""
+        return bytes(self.image.info.get("icc_profile") or b"")
 
     def _stored(self, box: Box) -> Box:
         """Where `box` of the upright picture lies among the stored pixels."""

@@ -25,6 +25,10 @@ class PixelReader(Protocol):
         """The rows of `box` (upright SOURCE pixels) as RGB images of its width, from top to bottom."""
         ...
 
+    def finished(self, part: Image.Image) -> Image.Image:
+        """A part made of strips, at the size it is shown: now in sRGB, if the strips were not."""
+        ...
+
 
 def strips_of(box: Box) -> Iterator[Box]:
     """`box` in strips of about STRIP_PIXELS, from top to bottom."""

@@ -1,0 +1,131 @@
+"""Colours: a picture means what its profile says, whatever it was stored as."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from icc import ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB, SWAPPED, Space, grey_profile
+from PIL import Image, ImageCms
+
+from ergo.core.geometry import Box, Size
+from ergo.images import disk as disk_module
+from ergo.images import load_image
+from ergo.images.picture import Picture
+
+COLOURS = np.array(
+    [[200, 30, 30], [30, 160, 40], [40, 60, 200], [230, 200, 40], [128, 128, 128], [90, 20, 120], [250, 250, 250]],
+    dtype=np.uint8,
+)
+
+
+def patches(colours: np.ndarray = COLOURS, side: int = 16) -> np.ndarray:
+    """One square of each colour, side by side."""
+    return np.repeat(np.repeat(colours[None], side, axis=0), side, axis=1)
+
+
+def saved(image: Image.Image, kind: str, profile: bytes) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, icc_profile=profile, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {}))
+    return out.getvalue()
+
+
+def shown(picture: Picture) -> np.ndarray:
+    """The colour of each patch [patches, 3], as a model is shown it at half the size."""
+    whole = Box.whole(picture.size)
+    part = picture.part(whole, Size(picture.size.width // 2, picture.size.height // 2))
+    return np.asarray(part, dtype=float)[4, 4::8]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize(
+    "space", [DISPLAY_P3, ADOBE_RGB, PROPHOTO, SWAPPED], ids=["display-p3", "adobe-rgb", "prophoto", "swapped"]
+)
+def test_colours_are_those_that_the_profile_says(space: Space, kind: str) -> None:
+    picture = load_image(saved(Image.fromarray(patches()), kind, space.profile()))
+    truth = space.in_srgb(COLOURS.astype(float))
+    error = np.abs(shown(picture) - truth)
+    assert error.mean() <= (1.0 if kind in ("PNG", "TIFF") else 2.5), error
+    assert np.abs(COLOURS - truth).max() > 5, "read as sRGB it would be seen"
+
+
+def test_with_swapped_primaries_the_red_car_is_red() -> None:
+    stored = Image.fromarray(patches(np.array([[30, 200, 30]], dtype=np.uint8)))
+    red, green, _ = shown(load_image(saved(stored, "PNG", SWAPPED.profile())))[0]
+    assert red > 180 > 60 > green
+
+
+def test_srgb_by_any_name_is_left_alone_to_the_bit() -> None:
+    stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(np.asarray(load_image(saved(stored, "PNG", own)).pixels), np.asarray(stored))
+
+
+@pytest.mark.parametrize(
+    "profile", [b"not a profile", SRGB.profile()[:200], grey_profile(2.2)], ids=["broken", "cut", "of another space"]
+)
+def test_a_profile_that_cannot_be_used_is_ignored(profile: bytes) -> None:
+    stored = Image.fromarray(patches())
+    assert np.array_equal(np.asarray(load_image(saved(stored, "PNG", profile)).pixels), np.asarray(stored))
+
+
+def test_grey_has_its_own_gamma() -> None:
+    levels = np.array([0, 60, 128, 200, 255], dtype=np.uint8)
+    stored = Image.fromarray(np.repeat(np.repeat(levels[None], 16, axis=0), 16, axis=1))
+    linear = shown(load_image(saved(stored, "PNG", grey_profile(1.0))))[:, 0]
+    light = levels / 255
+    truth = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(linear - truth).max() <= 1.5
+
+
+def test_transparent_pictures_are_converted_too_and_stay_on_white() -> None:
+    stored = Image.fromarray(np.dstack([patches(), np.full((16, 16 * len(COLOURS)), 255, np.uint8)]))
+    stored.paste((0, 0, 0, 0), (0, 0, 16, 16))
+    found = shown(load_image(saved(stored, "PNG", DISPLAY_P3.profile())))
+    assert found[0].min() >= 254
+    assert np.abs(found[1:] - DISPLAY_P3.in_srgb(COLOURS[1:].astype(float))).mean() <= 1
+
+
+def test_a_pillow_image_handed_over_keeps_its_profile() -> None:
+    image = Image.open(io.BytesIO(saved(Image.fromarray(patches()), "PNG", SWAPPED.profile())))
+    picture = Picture(image)
+    assert np.abs(shown(picture) - SWAPPED.in_srgb(COLOURS.astype(float))).mean() <= 1
+    assert np.array_equal(
+        np.asarray(picture.pixels)[8, 8], np.asarray(load_image(saved(image, "PNG", SWAPPED.profile())).pixels)[8, 8]
+    )
+
+
+def test_lab_needs_no_profile() -> None:
+    lab = ImageCms.applyTransform(
+        Image.fromarray(patches()),
+        ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"),
+    )
+    assert lab is not None
+    out = io.BytesIO()
+    lab.save(out, "TIFF")
+    assert np.abs(shown(load_image(out.getvalue())) - COLOURS).mean() <= 2
+
+
+def test_cmyk_goes_through_its_own_profile_as_libvips_converts_it(tmp_path: Path) -> None:
+    pyvips = pytest.importorskip("pyvips", reason="libvips holds the CMYK profile: the extra `vips`")
+    profile = pyvips.Operation.call("profile_load", "cmyk")
+    inks = np.array([[0, 200, 200, 0], [200, 0, 200, 20], [200, 160, 0, 0], [0, 0, 0, 128]], dtype=np.uint8)
+    stored = Image.fromarray(patches(inks), "CMYK")
+    path = tmp_path / "cmyk.tif"
+    path.write_bytes(saved(stored, "TIFF", bytes(profile)))
+    converted = pyvips.Image.new_from_file(str(path)).icc_transform("srgb", intent="relative")
+    truth = np.asarray(converted.numpy(), dtype=float)[8, 8::16, :3]
+    assert np.abs(shown(load_image(path)) - truth).mean() <= 1
+
+
+def test_pictures_that_stay_on_disk_are_converted_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyvips", reason="only libvips reads part by part: the extra `vips`")
+    path = tmp_path / "p3.png"
+    path.write_bytes(saved(Image.fromarray(patches()), "PNG", DISPLAY_P3.profile()))
+    held = load_image(path)
+    monkeypatch.setattr(disk_module, "MIN_STREAMING_PIXELS", 100)
+    streamed = load_image(path)
+    assert (held.lazy, streamed.lazy) == (False, True)
+    assert np.array_equal(shown(held), shown(streamed))
