@@ -35,7 +35,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then echo "ergo needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi; \
 	$$python -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local,lora,eval,vips,train,data,serve,batch,dev]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local,lora,eval,vips,heif,jxl,train,data,serve,batch,dev]'
 	touch $@
 
 clean:

@@ -19,10 +19,9 @@ from ergo.data.example import Dropped
 from ergo.data.likeness import NEAR, Known
 from ergo.data.prepare import REASONS, FilterConfig, kept_on_disk, prepare
 from ergo.evals import benchmarks
-from ergo.images.decode import KINDS, PictureSource
+from ergo.images.decode import PictureSource
+from ergo.images.formats import SUFFIXES
 from ergo.samples.sample import read_samples, sample_to_json
-
-SUFFIXES = {f".{kind.lower()}" for kind in KINDS} | {".jpg", ".tif", ".jp2"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

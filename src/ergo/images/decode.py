@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Size
 from ergo.images.disk import PixelsOnDisk, streams_from_disk
+from ergo.images.formats import KINDS, is_camera_raw, not_read, register_plugins
 from ergo.images.picture import DecodedPixels, Picture
 
 log = logging.getLogger(__name__)
@@ -29,14 +30,10 @@ in Pillow). Judged by the header, before any pixel is decoded."""
 MAX_STORED = 50_000_000_000
 """Pixels of the largest picture that stays on disk and is read part by part, which no size of it makes expensive to hold."""
 
-_TILE_WIDTH = 322  # the TIFF tag of files that are stored as tiles
+_TILE_WIDTH, _SUBFILE_TYPE = 322, 254  # TIFF tags: of files stored as tiles; bit 0 of a page that is a thumbnail
 
 MAX_SIDE = 1_000_000
 """Pixels of the longest side: a sliver longer than this costs more to show than its area suggests."""
-
-KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "ICO", "QOI")
-"""What is tried on a file, by content and never by name. Not everything Pillow reads: kinds without
-a signature take any text for a picture, and PostScript would run Ghostscript on a stranger's file."""
 
 PictureSource: TypeAlias = str | Path | bytes | Picture
 """What `load_image` takes: a path, a data URI, the bytes of a file, or a picture already loaded."""
@@ -146,6 +143,9 @@ def _opened(path: Path) -> IO[bytes]:
 def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None) -> Picture:
     with _decoders(name):
         image = _header(file, name)
+        tags = getattr(image, "tag_v2", {})
+        if tags and is_camera_raw(tags, bool(tags.get(_SUBFILE_TYPE, 0) & 1)):
+            raise PictureError(f"{name} is a camera raw file: develop it to TIFF or JPEG first", "not_a_picture")
         size = Size(*image.size)
         on_disk = bool(path and streams_from_disk(image, file, _orientation(image)))
         limit = max(max_pixels, MAX_STORED) if on_disk else max_pixels
@@ -155,7 +155,7 @@ def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None)
                 "too_large",
             )
         if path and on_disk:
-            tiled = _TILE_WIDTH in getattr(image, "tag_v2", ())
+            tiled = _TILE_WIDTH in tags
             return Picture(
                 PixelsOnDisk(path, size, tiled, image.mode, bytes(image.info.get("icc_profile") or b"")), name
             )
@@ -186,10 +186,10 @@ def _header(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     neither that number nor the warning filters can be changed for one thread. So the formats are
     tried here as `open` tries them, and our limit is the only one.
     """
-    start = file.read(16)
+    start = file.read(32)
     if not start:
         raise PictureError(f"{name} is empty", "empty")
-    Image.init()
+    register_plugins()
     recognised = ""
     for kind in KINDS:
         factory, accepts = Image.OPEN.get(kind, (None, None))  # AVIF and others are missing in some builds
@@ -201,6 +201,8 @@ def _header(file: IO[bytes], name: str) -> ImageFile.ImageFile:
             return factory(file, "")
     if recognised:
         raise PictureError(f"{name} begins like a {recognised} file and does not go on like one", "broken")
+    if what := not_read(start):
+        raise PictureError(f"{name} is {what}", "not_a_picture")
     raise PictureError(f"{name} is not a picture of a kind read here: {', '.join(KINDS)}", "not_a_picture")
 
 
