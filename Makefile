@@ -2,31 +2,45 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow test-engines test-gpu check clean
+.PHONY: demo test test-slow test-engines test-gpu docs wheel clean
 
 demo: $(VENV)/installed
 	$(RUN) -m ergo.cli.demo demo-out
 
+# Doctests of contrib/ need the packages that it adapts to: make test-engines.
 test: $(VENV)/installed
-	$(RUN) -m ruff check src tests
-	$(RUN) -m ruff format --check src tests
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
+	$(RUN) -m pytest --doctest-modules src/ergo --ignore-glob='*/contrib/*_model.py' --ignore-glob='*/contrib/verl.py'
 	$(RUN) -m pytest
 
 test-slow: $(VENV)/installed
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m slow --timeout 3600
 
 test-engines: $(VENV)/installed
 	sh tests/engines/setup.sh
 	sh tests/engines/setup_verl.sh
-	$(RUN) -m pytest -m engines
+	$(RUN) -m pytest -m engines --timeout 3600
 
 test-gpu: $(VENV)/installed
-	$(RUN) -m pytest -m gpu
+	$(RUN) -m pytest -m gpu --timeout 3600
+
+# The site is built into site/; a broken link or a missing page is an error.
+docs: $(VENV)/installed
+	$(PIP) --editable '.[docs]'
+	$(RUN) tools/commands.py
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
+wheel: $(VENV)/installed
+	rm -rf build dist
+	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	ls -l dist
 
 # Python >= 3.11 is looked for under the usual names; say PYTHON=... for another.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -34,9 +48,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	  if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi; done; \
 	if [ -z "$$python" ]; then echo "ergo needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi; \
 	$$python -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local,lora,eval,vips,heif,jxl,train,data,serve,batch,dev]'
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[lora,eval,vips,heif,jxl,train,data,serve,ray,dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-out
+	rm -rf $(VENV) demo-out build dist site

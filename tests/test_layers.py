@@ -79,7 +79,7 @@ def test_the_core_needs_no_torch() -> None:
         "ergo.cli.main.parser('ask', 'eval', 'train', 'world').format_help()\n"
         "assert ergo.cli.main.main(['ask', 'data:image/gif;base64,R0lGODlhAQABAAAAACw=', 'q', '--model', 'scripted:x']) in (0, 2)\n"
         "try: ergo.open_backend('hf:x')\n"
-        "except ergo.ErgoError as error: assert \"pip install 'ergo-vlm[local]'\" in str(error), error\n"
+        "except ergo.ErgoError as error: assert \"pip install '.[local]'\" in str(error), error\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

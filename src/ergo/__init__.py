@@ -17,7 +17,7 @@ from ergo.images.picture import Picture
 from ergo.samples.sample import Sample
 from ergo.traces.run import run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Answer",
     "AskOptions",
