@@ -17,7 +17,7 @@ import ergo
 from ergo.cli.main import VERBS, main, parser
 for verb in VERBS:
     try: parser(verb)
-    except ergo.ErgoError as error: assert "needs the extra" in str(error)
+    except ergo.ErgoError as error: assert "needs an extra" in str(error)
 import ergo.evals.run, ergo.evals.report, ergo.world.dataset, ergo.samples.sample, ergo.recipes
 from ergo.traces.folder import RunFolder
 with RunFolder(Path("run"), {{"model": "m"}}) as run:

@@ -31,9 +31,7 @@ class MissingExtra(ErgoError):
     """An optional part of the package is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs the extra {extra}: pip install '.[{extra}]' in a checkout, 'ergo-vlm[{extra}]' once published"
-        )
+        super().__init__(f"{what} needs an extra: pip install '.[{extra}]' (a checkout) or 'ergo-vlm[{extra}]'")
         self.extra = extra
 
 
