@@ -16,8 +16,9 @@ import pytest
 from faulty import MODELS, FaultyServer, cut, delta, drop, hang, reply, says, status, stream, trickle
 from PIL import Image
 
+from ergo.backends.openai.address import base_url
 from ergo.backends.openai.backend import OpenAIBackend
-from ergo.backends.openai.transport import base_url, pause_before_retry
+from ergo.backends.openai.transport import pause_before_retry
 from ergo.backends.settings import EndpointSettings
 from ergo.core.errors import BackendError, UsageError
 from ergo.core.flows import Answer, LookConfig, Question, coarse_to_fine
@@ -70,7 +71,7 @@ def test_a_request_in_openai_words() -> None:
     view = View.of(picture(), TokenBudget(16))
     sampling = Sampling(max_tokens=7, temperature=0.5, top_p=0.9, seed=3, stop=("</zoom>",))
     chat = (Message("system", ("Look.",)), Message("user", (view, "Where?")))
-    with FaultyServer() as server, backend(server, extra_body={"top_k": 5}) as model:
+    with FaultyServer() as server, backend(server, extra_body={"top_k": 5}, image_format="png") as model:
         model.complete([Request(chat, sampling)])
     [sent] = server.payloads
     uri = sent["messages"][1]["content"][0]["image_url"]["url"]
@@ -114,7 +115,7 @@ def test_other_formats_are_sent_on_request() -> None:
 
 @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1/", "http://h:1/v1/chat/completions"])
 def test_base_url(url: str) -> None:
-    assert base_url(url) == "http://h:1/v1"
+    assert base_url(url) == ("http://h:1/v1", {})
 
 
 @pytest.mark.parametrize(

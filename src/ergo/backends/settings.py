@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from ergo.core.errors import UsageError
 from ergo.images.encode import Format
 
-ServerName = Literal["vllm", "sglang", "llama.cpp", "other"]
+ServerName = Literal[
+    "vllm", "sglang", "llama.cpp", "ollama", "lmstudio", "openai", "azure", "openrouter", "gemini", "anthropic", "other"
+]
 
 
 @dataclass(frozen=True)
@@ -42,29 +44,37 @@ class EndpointSettings:
     """How a server is asked.
 
     served_name: which of its models; asked of the server where it serves only one.
-    api_key: sent as a bearer token, and shown nowhere.
+    api_key: shown nowhere. None: ERGO_API_KEY, or the provider's own variable (OPENAI_API_KEY,
+        AZURE_OPENAI_API_KEY, OPENROUTER_API_KEY, GEMINI_API_KEY, ANTHROPIC_API_KEY), for that provider alone.
+    server: which it is, where neither its address nor its list of models says so (a proxy in front of it).
     timeout: wall seconds for one request, all its attempts and pauses included.
     retries: how often a failure that may pass is retried.
     pause: seconds before the first retry, doubled for each further one, less a random part of up to half.
     image_format: how views are encoded, always without loss. None: png, which any server reads, or bmp, a
         twentieth of the work, where the server is on this machine and known to read it.
+    detail: sent with every picture; "high" and "original" keep OpenAI from shrinking it. None: as the server needs.
+    picture_ids: name pictures by their content (vLLM's uuid, SGLang's content_hash); vLLM is then not sent the
+        first look again in the second turn, as long as it still has it.
     stream: receive replies as they are generated, which separates prefill from decode.
     force_region: where a region is expected, let the server sample nothing else.
-    server: which it is, where it does not say so itself (a proxy in front of it).
     extra_body: further fields of every request, such as {"chat_template_kwargs": {"enable_thinking": False}}.
+    extra_query: fields after the ? of every address, such as {"api-version": "2024-10-21"}.
     concurrency: most requests at once.
     """
 
     served_name: str | None = None
     api_key: str | None = field(default=None, repr=False)
+    server: ServerName | None = None
     timeout: float = 600.0
     retries: int = 4
     pause: float = 0.5
     image_format: Format | None = None
+    detail: str | None = None
+    picture_ids: bool = False
     stream: bool = False
     force_region: bool = False
-    server: ServerName | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    extra_query: Mapping[str, str] = field(default_factory=dict, repr=False)
     concurrency: int = 512
 
     def __post_init__(self) -> None:
@@ -72,6 +82,8 @@ class EndpointSettings:
         _at_least("concurrency", self.concurrency, 1)
         if not self.timeout > 0:
             raise UsageError(f"timeout is a number of seconds above 0, not {self.timeout}")
+        _one_of("server", self.server, get_args(ServerName))
+        _one_of("image_format", self.image_format, get_args(Format))
 
 
 SettingsT = TypeVar("SettingsT", LocalSettings, EndpointSettings)
@@ -89,6 +101,11 @@ def settings_from(kind: type[SettingsT], given: Mapping[str, Any]) -> SettingsT:
                 raise UsageError(f"{name} is a setting of {KINDS[other]}, not of {KINDS[kind]}")
         raise UsageError(f"no setting is called {name!r}; {KINDS[kind]} takes {', '.join(known[kind])}")
     return kind(**given)
+
+
+def _one_of(name: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise UsageError(f"{name} is one of {', '.join(known)}, not {value!r}")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -80,13 +80,14 @@ class Seconds:
 class Completion:
     """A model's reply. token_ids, logprobs: of what was sampled, where known; never re-tokenised from text.
 
+    finish: length where it was cut at its limit, refusal where the provider would not have it answered.
     state: the backend's own handle on its cache; opaque, never stored.
     """
 
     text: str
     usage: Usage = Usage()
     seconds: Seconds = Seconds()
-    finish: Literal["stop", "length"] = "stop"
+    finish: Literal["stop", "length", "refusal"] = "stop"
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     state: object = field(default=None, repr=False, compare=False)

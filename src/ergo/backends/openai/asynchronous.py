@@ -8,16 +8,19 @@ from itertools import count
 
 import httpx
 
+from ergo.backends.openai.address import Address
 from ergo.backends.openai.faults import Fault
 from ergo.backends.openai.stream import StreamedReply
 from ergo.backends.openai.transport import MAX_CONNECT, MAX_ERROR, MAX_REPLY, Clock, Reply, Transport
+
+from ergo.backends.settings import EndpointSettings
 
 
 class AsyncTransport(Transport):
     """The way to one endpoint from one event loop. What goes wrong has the same names as in `Transport`."""
 
-    def __init__(self, url: str, key: str | None, timeout: float, retries: int, pause: float, connections: int) -> None:
-        super().__init__(url, key, timeout, retries, pause, connections)
+    def __init__(self, address: Address, settings: EndpointSettings) -> None:
+        super().__init__(address, settings)
         self._async_client = httpx.AsyncClient(**self._options)
 
     async def arequest(self, method: str, path: str, body: bytes | None, clock: Clock) -> Reply:

@@ -3,6 +3,9 @@
 * One number bounds a request, `timeout`: every attempt and every pause between them included.
 * A timeout is final: the server may still be at work on what we gave up on.
 * Redirects are not followed: pictures and keys go to the host that the user named and to no other.
+* Proxies are those of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY; socks5:// with the extra
+  `socks`), never for this machine. Certificates are checked against certifi's list, or against those of
+  SSL_CERT_FILE or SSL_CERT_DIR, where a company or a laboratory signs its own.
 """
 
 from __future__ import annotations
@@ -22,10 +25,12 @@ from typing import Any
 import httpx
 
 from ergo.backends.loopback import LOOPBACK
-from ergo.backends.openai.faults import Fault, of_status, retry_after
+from ergo.backends.openai.address import Address, proxy_for
+from ergo.backends.openai.faults import OVERLOADED, Fault, of_status, retry_after, status_in
 from ergo.backends.openai.stream import StreamedReply, lines
-from ergo.backends.openai.wire import Json, error_words
-from ergo.core.errors import UsageError
+from ergo.backends.openai.wire import Json, at, error_parameter, error_words
+from ergo.backends.settings import EndpointSettings
+from ergo.core.errors import MissingExtra, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -63,23 +68,36 @@ class Reply:
 class Transport:
     """The way to one endpoint; may be used from many threads at once."""
 
-    def __init__(self, url: str, key: str | None, timeout: float, retries: int, pause: float, connections: int) -> None:
-        self.url = base_url(url)
-        self.timeout = timeout
-        self._key = clean_key(key)
-        self._retries = retries
-        self._pause = pause
-        self._options: dict[str, Any] = {
-            # identity: a picture's answer is short, and a decompression bomb would pass the limit on bytes
-            "headers": {"Accept-Encoding": "identity"}
-            | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
-            "limits": httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            # plain HTTP needs no certificates, and an empty store, which trusts nobody, opens at once
-            "verify": self.url.startswith("https") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            "trust_env": httpx.URL(self.url).host not in LOOPBACK,  # no proxy to this machine
-            "follow_redirects": False,
-        }
-        self._client = httpx.Client(**self._options)
+    def __init__(self, address: Address, settings: EndpointSettings) -> None:
+        self.url = url = address.url
+        self.timeout = settings.timeout
+        self._retries, self._pause = settings.retries, settings.pause
+        self._secrets = address.secrets
+        parsed = httpx.URL(url)
+        here = parsed.host in LOOPBACK
+        self._proxy = None if here else proxy_for(parsed)
+        try:
+            self._options: dict[str, Any] = {
+                # identity: an answer is short, and a decompression bomb would pass the limit on bytes
+                "headers": {"Accept-Encoding": "identity", **address.headers},
+                "params": address.query,
+                "limits": httpx.Limits(
+                    max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency
+                ),
+                # plain HTTP needs no certificates, and an empty store, which trusts nobody, opens at once
+                "verify": httpx.create_ssl_context()
+                if parsed.scheme == "https"
+                else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                "trust_env": not here,  # no proxy to this machine: it could not reach it, or would read along
+                "follow_redirects": False,
+            }
+            self._client = httpx.Client(**self._options)
+        except ImportError as error:  # httpx looks for socksio only now
+            raise MissingExtra(f"reaching {url} through a SOCKS proxy", "socks") from error
+        except (ValueError, httpx.InvalidURL) as error:
+            raise UsageError(f"the proxy that the environment names cannot be used: {error}") from None
+        except OSError as error:
+            raise UsageError(f"the certificates that SSL_CERT_FILE names cannot be read: {error}") from None
 
     def __repr__(self) -> str:
         return f"Transport({self.url!r})"  # without the key
@@ -104,7 +122,7 @@ class Transport:
         pause = pause_before_retry(attempt, self._pause, fault.wait)
         if not fault.retryable or attempt > self._retries or pause >= clock.left:
             attempts = f" Asked {attempt} times." if attempt > 1 else ""
-            raise Fault(f"{fault}{attempts}", fault.kind) from None
+            raise Fault(f"{fault}{attempts}", fault.kind, None, fault.words, fault.parameter) from None
         logger.info("retrying in %.1f s: %s", pause, fault)
         return pause
 
@@ -159,9 +177,14 @@ class Transport:
         if not isinstance(parsed, dict):
             start = self.quote(str(parsed), 80)
             raise Fault(f"{self.url} answered {start!r}. Is it an OpenAI endpoint?", "bad_reply")
-        if parsed.get("error"):  # with HTTP 200: some proxies, and every server once its stream has begun
-            words = self.quote(error_words(parsed))
-            raise Fault(f"{self.url} failed while answering ({words}). Look at its log.", "bad_reply")
+        # with HTTP 200: some gateways, and every server once its stream has begun; OpenRouter's stand in the choice
+        for holder in (parsed, at(parsed, "choices", 0)):
+            if error := at(holder, "error"):
+                words = error_words(holder)
+                shown, status = self.quote(words), status_in(error) or (200 if OVERLOADED.search(words) else None)
+                if status is not None:
+                    raise of_status(self.url, status, shown, None, words, error_parameter(holder))
+                raise Fault(f"{self.url} failed while answering ({shown}). Look at its log.", "bad_reply")
         return parsed
 
     def _refusal(self, response: httpx.Response, clock: Clock) -> Fault:
@@ -179,29 +202,38 @@ class Transport:
         if response.is_redirect:
             target = self.quote(response.headers.get("location", "nowhere"))
             return Fault(f"{self.url} redirects to {target}. Give the URL that is meant.", "redirect")
+        parameter = None
         try:
-            words = error_words(json.loads(body))
+            parsed = json.loads(body)
+            words, parameter = error_words(parsed), error_parameter(parsed)
         except (ValueError, RecursionError):
             words = "" if b"<" in body[:200] else body.decode("utf-8", "replace")  # a web page explains nothing
         wait = retry_after(response.headers.get("retry-after", ""))
-        return of_status(self.url, response.status_code, self.quote(words), wait)
+        return of_status(self.url, response.status_code, self.quote(words), wait, words, parameter)
 
     def _breakdown(self, error: httpx.HTTPError) -> Fault:
         """The name of what happened below HTTP."""
         reason = self.quote(str(error))
+        way = f" through the proxy {self._proxy}" if self._proxy else ""
         match error:
             case httpx.ConnectTimeout():
                 return Fault(
-                    f"{self.url} cannot be reached (no answer to connecting). Is the address right?", "unreachable"
+                    f"{self.url} cannot be reached{way} (no answer to connecting). Is the address right?", "unreachable"
                 )
             case httpx.TimeoutException():
                 return self._late()
             case httpx.ConnectError() if _caused_by(error, ConnectionRefusedError):
-                return Fault(f"{self.url} did not answer (connection refused). Is the server running?", "refused")
+                what = "proxy" if self._proxy else "server"
+                return Fault(f"{self.url} did not answer{way} (connection refused). Is the {what} running?", "refused")
             case httpx.ConnectError() if _caused_by(error, ssl.SSLError):
-                return Fault(f"{self.url} cannot be trusted ({reason}).", "tls")
-            case httpx.ConnectError() | httpx.ProxyError():
-                return Fault(f"{self.url} cannot be reached ({reason}). Is the address right?", "unreachable")
+                return Fault(
+                    f"{self.url} cannot be trusted ({reason}). A private authority's certificates: SSL_CERT_FILE.",
+                    "tls",
+                )
+            case httpx.ProxyError():
+                return Fault(f"{self.url} cannot be reached{way} ({reason}). NO_PROXY goes round it.", "proxy")
+            case httpx.ConnectError():
+                return Fault(f"{self.url} cannot be reached{way} ({reason}). Is the address right?", "unreachable")
             case httpx.NetworkError():
                 return self._broken_off()
             case httpx.RemoteProtocolError() if re.search(r"disconnected|peer closed|incomplete", str(error)):
@@ -222,7 +254,9 @@ class Transport:
     def quote(self, words: str, longest: int = 200) -> str:
         """What a server said, as one line for a message of ours; servers echo keys, we do not."""
         # struck out before it is cut: a key that straddles the cut would otherwise show its first half
-        words = " ".join((words.replace(self._key, "***") if self._key else words).split())
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        words = " ".join(words.split())
         return words if len(words) <= longest else words[: longest - 3] + "..."
 
 
@@ -237,35 +271,6 @@ def pause_before_retry(
     if wait is not None:
         return wait + first * jitter()
     return min(first * 2.0 ** (attempt - 1), MAX_PAUSE) * (1 - jitter() / 2)
-
-
-def base_url(url: str) -> str:
-    """`url` up to and with its version, as every path is appended to it.
-
-    >>> base_url("http://localhost:8000/")
-    'http://localhost:8000/v1'
-    >>> base_url("https://example.org/api/v2/chat/completions")
-    'https://example.org/api/v2'
-    """
-    try:
-        parsed = httpx.URL(url.strip())
-        parsed.host.encode("idna")  # what the resolver would raise
-    except (httpx.InvalidURL, UnicodeError) as error:
-        raise UsageError(f"an endpoint is a URL such as http://localhost:8000/v1 ({error})") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host or not 0 < (parsed.port or 80) < 2**16:
-        raise UsageError("an endpoint is a URL such as http://localhost:8000/v1, with http:// or https://")
-    if parsed.userinfo or parsed.query or parsed.fragment:
-        raise UsageError(f"the URL of {parsed.host} holds more than an address; a key is given as the API key")
-    path = parsed.path.rstrip("/").removesuffix("/chat/completions")
-    return str(parsed.copy_with(path=path or "/v1"))
-
-
-def clean_key(key: str | None) -> str | None:
-    """The key without stray white space; what cannot stand in a header is refused, unshown."""
-    key = (key or "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise UsageError("the API key holds characters that no key has; was it copied whole?")
-    return key or None
 
 
 def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:

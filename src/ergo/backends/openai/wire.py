@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ergo.backends.openai.faults import Fault
-from ergo.backends.settings import ServerName
+from ergo.backends.openai.parameters import Wording
 from ergo.core.messages import Completion, Message, Part, Request, Seconds, Usage
-from ergo.images.encode import Format, data_uri
+from ergo.images.encode import Format, data_uri, encode
 
 Json = dict[str, Any]
 
-ZOOM_REGEX = r"<zoom>\[[0-9]{1,4}(, [0-9]{1,4}){3}\]</zoom>"
-REGION_REGEX = rf"(<think>[^<]{{1,1000}}</think>[ \n]?)?{ZOOM_REGEX}"
-"""A region as every family writes it, perhaps after a thought; bounded, so that it always ends."""
-
-REGION_GRAMMAR = r"""
-root ::= thought? "<zoom>[" number ", " number ", " number ", " number "]</zoom>"
-thought ::= "<think>" [^<]{1,1000} "</think>" [ \n]?
-number ::= [0-9]{1,4}
-"""
-"""REGION_REGEX in llama.cpp's own notation (GBNF)."""
-
-FORCED_REGION: Mapping[ServerName, Json] = {
-    "vllm": {"structured_outputs": {"regex": REGION_REGEX}},  # the old guided_regex is ignored, with HTTP 200
-    "sglang": {"regex": REGION_REGEX},
-    "llama.cpp": {"grammar": REGION_GRAMMAR},
-}
+LENGTHS = ("length", "max_tokens", "MAX_TOKENS", "max_output_tokens")
+"""Finish reasons of a reply cut at its limit: OpenAI's, Anthropic's, Gemini's, the Responses API's."""
 
 UNFINISHED = {"content_filter": "content_filter", "abort": "aborted", "error": "aborted"}
 """Finish reasons of replies that are not one, and the names of those failures."""
@@ -37,36 +23,52 @@ UNFINISHED = {"content_filter": "content_filter", "abort": "aborted", "error": "
 # ── request ────────────────────────────────────────────────────────────────────────────────────
 
 
-def request_body(request: Request, model: str, format: Format, stream: bool) -> Json:
-    """The body of a call to /chat/completions."""
-    sampling = request.sampling
+def request_body(request: Request, model: str, format: Format, wording: Wording, stream: bool, upload: bool) -> Json:
+    """The body of a call to /chat/completions.
+
+    upload: send every picture's bytes. Otherwise those of earlier turns are named by their identity alone, where
+    the wording has one for that (vLLM's uuid).
+    """
+    old = 0 if upload or request.previous is None or wording.picture_id != "uuid" else len(request.chat) - 2
     body: Json = {
         "model": model,
-        "messages": [_message(message, format) for message in request.chat],
-        "max_tokens": sampling.max_tokens,
-        # sent even where they are OpenAI's defaults: vLLM's own come from the checkpoint's generation_config.json
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
+        "messages": [_message(one, format, wording, place >= old) for place, one in enumerate(request.chat)],
+        **wording.parameters(request.sampling),
     }
-    if sampling.seed is not None:
-        body["seed"] = sampling.seed
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
     if stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body["stream"] = True
+        if "stream_options" not in wording.refused:
+            body["stream_options"] = {"include_usage": True}
     return body
 
 
-def _message(message: Message, format: Format) -> Json:
+def names_sent(body: Json) -> set[str]:
+    """Every field of a body, those beside its pictures included."""
+    parts = [
+        part for message in body["messages"] if isinstance(message["content"], list) for part in message["content"]
+    ]
+    return {*body, *(name for part in parts for name in (*part, *(part.get("image_url") or ())))}
+
+
+def _message(message: Message, format: Format, wording: Wording, upload: bool) -> Json:
     """Plain text as a string, which every chat template takes; with views as parts, in order."""
-    parts = [_part(part, format) for part in message.parts]
+    parts = [_part(part, format, wording, upload) for part in message.parts]
     return {"role": message.role, "content": parts if message.views else message.text}
 
 
-def _part(part: Part, format: Format) -> Json:
+def _part(part: Part, format: Format, wording: Wording, upload: bool) -> Json:
     if isinstance(part, str):
         return {"type": "text", "text": part}
-    return {"type": "image_url", "image_url": {"url": data_uri(part, format)}}
+    image: Json = {"url": data_uri(part, format)} if upload else {}
+    if wording.detail:
+        image["detail"] = wording.detail
+    if wording.picture_id is None:
+        return {"type": "image_url", "image_url": image}
+    # of the bytes, not of the view: a server that checks it hashes what it was sent
+    identity = "sha256:" + hashlib.sha256(encode(part, format)).hexdigest()
+    if wording.picture_id == "content_hash":
+        return {"type": "image_url", "image_url": image | {"content_hash": identity}}
+    return {"type": "image_url", "image_url": image if upload else None, "uuid": identity}
 
 
 # ── reply ──────────────────────────────────────────────────────────────────────────────────────
@@ -83,34 +85,83 @@ def completion(body: Json, request: Request, seconds: Seconds) -> Completion:
     if isinstance(finish, str) and finish in UNFINISHED:
         raise Fault(f"the server gave up its answer ({finish}). Look at its log.", UNFINISHED[finish])
     text, reasoning = text_and_reasoning(message)
-    if reasoning and "<think>" not in (text or ""):  # a server that splits reasoning off: joined again
+    refusal = message.get("refusal")
+    ended: Literal["stop", "length", "refusal"] = "length" if finish in LENGTHS else "stop"
+    if isinstance(refusal, str) and refusal and not text:
+        text, ended = refusal, "refusal"
+    if reasoning and "</think>" not in (text or ""):  # a server that splits reasoning off: joined again
         text = f"<think>{reasoning}</think>{text}" if text else f"<think>{reasoning}"
     if text is None:
         raise Fault("the server's answer holds no text. Is it a chat model?", "no_text")
+    for stop in request.sampling.stop:  # a server that had to go without `stop`, or that leaves it in
+        text = text.split(stop)[0]
     text = text.encode("utf-8", "replace").decode()  # half a surrogate pair could not be stored
-    return Completion(text, usage(body.get("usage"), request), seconds, "length" if finish == "length" else "stop")
+    return Completion(text, usage(body.get("usage"), request), seconds, ended)
+
+
+REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+"""Where servers put what they split off the text: DeepSeek's name, newer vLLM's, Ollama's, OpenRouter's list."""
 
 
 def text_and_reasoning(message: Any) -> tuple[str | None, str | None]:
-    """The text and the reasoning of a message or delta; `reasoning` is what newer vLLM calls the latter."""
-    text, reasoning = at(message, "content"), at(message, "reasoning_content") or at(message, "reasoning")
-    return text if isinstance(text, str) else None, reasoning if isinstance(reasoning, str) else None
+    """The text and the reasoning of a message or delta; both may come as a list of parts."""
+    content = at(message, "content")
+    text, inside = _joined(content, ("text", "output_text")), None
+    if isinstance(content, list):  # Mistral's and Anthropic's way: reasoning as parts among the others
+        inside = _joined(content, ("thinking", "reasoning"))
+    apart = (_joined(at(message, name)) for name in REASONING)
+    return text, inside or next((reasoning for reasoning in apart if reasoning), None)
+
+
+def _joined(value: Any, types: tuple[str, ...] | None = None) -> str | None:
+    """A string as it is; of a list of parts, the text of those that have one of these types; None for neither."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        return None
+    found = []
+    for part in value:
+        if types is None or at(part, "type") in types:
+            words = [_joined(at(part, name)) for name in ("text", "thinking", "summary", "content")]
+            found += [one for one in words if one is not None][:1]
+    return "".join(found) if found else None
+
+
+def reported_image_tokens(reported: Any) -> int | None:
+    """Tokens of all pictures of a request, as vLLM, OpenAI's form and SGLang report them."""
+    places = (("prompt_tokens_details", "multimodal_tokens", "image"), ("prompt_tokens_details", "image_tokens"))
+    counts = (_count(at(reported, *place)) for place in (*places, ("image_tokens",)))
+    return next((count for count in counts if count), None)
 
 
 def usage(reported: Any, request: Request) -> Usage:
     """Tokens as the server counts them; vision tokens, where it does not report them, as our views cost."""
-    vision = (
-        _count(at(reported, "prompt_tokens_details", "multimodal_tokens", "image"))  # vLLM
-        or _count(at(reported, "prompt_tokens_details", "image_tokens"))
-        or _count(at(reported, "image_tokens"))  # SGLang
-        or sum(view.tokens for view in request.views)
-    )
     return Usage(
         prompt_tokens=_count(at(reported, "prompt_tokens")),
-        vision_tokens=vision,
+        vision_tokens=reported_image_tokens(reported) or sum(view.tokens for view in request.views),
         cached_tokens=_count(at(reported, "prompt_tokens_details", "cached_tokens")),
         generated_tokens=_count(at(reported, "completion_tokens")),
     )
+
+
+def token_difference(reported: Any, request: Request) -> str | None:
+    """How a server's picture tokens differ from those we sent, in words; None where they do not, or none can tell.
+
+    Servers that report prompt tokens alone are caught where no text could explain the number: fewer than the
+    pictures alone cost, or more than one token for every byte of text (and 64 a message for the template) on top.
+    """
+    sent = sum(view.tokens for view in request.views)
+    counted, prompt = reported_image_tokens(reported), _count(at(reported, "prompt_tokens"))
+    if not sent:
+        return None
+    if counted is not None:  # some engines count the two marks around each picture as well
+        return f"{counted}, not {sent}" if not sent <= counted <= sent + 2 * len(request.views) else None
+    if prompt is None:
+        return None
+    text = sum(len(message.text.encode("utf-8", "replace")) + 64 for message in request.chat)
+    if prompt < sent:
+        return f"at most {prompt}, not {sent}"
+    return f"at least {prompt - text}, not {sent}" if prompt > sent + text else None
 
 
 def server_seconds(body: Json) -> tuple[float, float] | None:
@@ -126,8 +177,16 @@ def error_words(body: Any) -> str:
     for path in (("error", "message"), ("error",), ("message",), ("detail",)):
         words = at(body, *path)
         if isinstance(words, str):
-            return words
+            code = at(body, "error", "code")
+            return f"{words} ({code})" if isinstance(code, str) and code not in words else words
     return json.dumps(body)
+
+
+def error_parameter(body: Any) -> str | None:
+    """The parameter an error body names: OpenAI's `param`, or the end of pydantic's `loc`."""
+    location = at(body, "detail", 0, "loc")
+    stated = at(body, "error", "param") or (location[-1] if isinstance(location, list) and location else None)
+    return stated if isinstance(stated, str) else None
 
 
 def at(value: Any, *path: str | int) -> Any:
