@@ -63,4 +63,3 @@ def test_the_versions_are_those_of_pyproject() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     bound = "transformers>={},<{}".format(*bridge.TESTED)
     assert bound in extras["local"]
-    assert bound in extras["train"]

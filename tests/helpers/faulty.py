@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,15 +17,15 @@ from typing import Any
 
 Json = dict[str, Any]
 Fault = Callable[["Handler"], None]
-Answer = Callable[[Json], Json]
+Answer = Callable[[Json], "Json | Fault"]
 
 MODELS = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": "vllm"}]}
 
 
 class FaultyServer:
-    """faults: done in turn to the first completions; then `answer` (payload -> reply) speaks.
+    """faults: done in turn to the first completions; then `answer` (payload -> reply, or a fault of its own) speaks.
 
-    payloads, headers: what the completions' requests held, in order of arrival. listed: how often
+    payloads, headers, paths: what the completions' requests held, in order of arrival. listed: how often
     /v1/models was asked.
     """
 
@@ -34,6 +35,7 @@ class FaultyServer:
         self.models = models
         self.payloads: list[Json] = []
         self.headers: list[Mapping[str, str]] = []
+        self.paths: list[str] = []
         self.listed = 0
         self.closing = threading.Event()
         self.lock = threading.Lock()
@@ -41,6 +43,11 @@ class FaultyServer:
         self._http.owner = self
         self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def wrap(self, context: ssl.SSLContext) -> None:
+        """Speak TLS; before it is started."""
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self.url = self.url.replace("http://", "https://")
 
     def __enter__(self) -> FaultyServer:
         self._thread.start()
@@ -78,11 +85,10 @@ class Handler(BaseHTTPRequestHandler):
         with owner.lock:
             owner.payloads.append(payload)
             owner.headers.append(dict(self.headers))
+            owner.paths.append(self.path)
             fault = owner.faults.pop(0) if owner.faults else None
-        if fault:
-            fault(self)
-        else:
-            self.send(200, json.dumps(owner.answer(payload)))
+        said = fault or owner.answer(payload)
+        said(self) if callable(said) else self.send(200, json.dumps(said))
 
     def send(self, code: int, body: str | bytes, kind: str = "application/json", **headers: str) -> None:
         data = body.encode() if isinstance(body, str) else body

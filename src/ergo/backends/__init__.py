@@ -4,16 +4,20 @@ hf:NAME | hf:FOLDER      a checkpoint in this process (extra `local`)
 ergo-tiny                the model this package ships, likewise
 ergo-tiny-cold           its cold start, which reinforcement learning began from
 openai:URL               any OpenAI-compatible endpoint
+vllm:URL, sglang:URL, llama.cpp:URL, azure:URL
+                         the same, and which server it is
+ollama:NAME, lmstudio:NAME, openrouter:NAME, gemini:NAME, anthropic:NAME
+                         a model at that server's usual address (ollama's: OLLAMA_HOST)
 scripted:TEXT            the shipped fake: every region reply and every answer is TEXT
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from ergo.backends.settings import EndpointSettings, LocalSettings, settings_from
+from ergo.backends.settings import EndpointSettings, LocalSettings, ServerName, settings_from
 from ergo.core.errors import BackendError, MissingExtra, UsageError
 from ergo.core.flows import LookConfig
 from ergo.core.geometry import TokenBudget
@@ -63,6 +67,15 @@ class Model:
         return LookConfig(self.family, limit, limit, sampling or Sampling())
 
 
+ENDPOINTS = frozenset(get_args(ServerName)) - {"other"}
+
+
+def settings_of(spec: str) -> type[LocalSettings] | type[EndpointSettings] | None:
+    """The settings that the model of this name takes; None for a scripted one."""
+    kind = spec.partition(":")[0]
+    return EndpointSettings if kind in ENDPOINTS else None if kind == "scripted" else LocalSettings
+
+
 def open_backend(spec: str, family: str | None = None, **settings: Any) -> Model:
     """Reach the model that `spec` names (see above).
 
@@ -76,8 +89,8 @@ def open_backend(spec: str, family: str | None = None, **settings: Any) -> Model
         return _open_local(
             shipped_folder(name) if name in SHIPPED else name, family, settings_from(LocalSettings, settings)
         )
-    if kind == "openai" and rest:
-        return _open_endpoint(rest, family, settings_from(EndpointSettings, settings))
+    if kind in ENDPOINTS and rest:
+        return _open_endpoint(*_endpoint(kind, rest, settings_from(EndpointSettings, settings)), family)
     if kind == "scripted":
         from ergo.backends.scripted import ScriptedBackend
 
@@ -87,7 +100,7 @@ def open_backend(spec: str, family: str | None = None, **settings: Any) -> Model
         return Model(ScriptedBackend([rest], record=False), chosen, chosen.patch, "scripted")
     if not separator and Path(spec).is_dir():
         return _open_local(spec, family, settings_from(LocalSettings, settings))
-    raise UsageError(f"no model is named {spec!r}: say ergo-tiny, hf:NAME, hf:FOLDER or openai:URL")
+    raise UsageError(f"no model is named {spec!r}: say ergo-tiny, hf:NAME, hf:FOLDER, openai:URL or ollama:NAME")
 
 
 def _open_local(name: str, family: str | None, settings: LocalSettings) -> Model:
@@ -110,7 +123,23 @@ def _open_local(name: str, family: str | None, settings: LocalSettings) -> Model
     return Model(backend, chosen, backend.processor.patch, name)
 
 
-def _open_endpoint(url: str, family: str | None, settings: EndpointSettings) -> Model:
+def _endpoint(kind: str, rest: str, settings: EndpointSettings) -> tuple[str, EndpointSettings]:
+    """The URL that KIND:REST names, and the settings it implies."""
+    from ergo.backends.openai.profiles import PROFILES, default_url
+
+    if kind == "openai":  # whatever server speaks it; the name alone never sends a picture to a provider
+        return rest, settings
+    profile = next(profile for profile in PROFILES.values() if profile.name == kind)
+    settings = replace(settings, server=settings.server or profile.name)
+    usual = default_url(profile)
+    if "://" in rest or usual is None:
+        return rest, settings
+    if settings.served_name not in (None, rest):
+        raise UsageError(f"{kind}:{rest} names a model already, and served_name another: {settings.served_name}")
+    return usual, replace(settings, served_name=rest)
+
+
+def _open_endpoint(url: str, settings: EndpointSettings, family: str | None) -> Model:
     from ergo.backends.openai.backend import OpenAIBackend
 
     backend = OpenAIBackend(url, settings)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ergo.backends import Model, open_backend
+from ergo.backends import Model, open_backend, settings_of
+from ergo.backends.settings import EndpointSettings
 from ergo.images.memory import give_freed_memory_back
 
 
@@ -33,9 +34,10 @@ def model_from(args: argparse.Namespace, **more: Any) -> Model:
     """The opened model the flags name. more: further settings for local models."""
     give_freed_memory_back()
     settings: dict[str, Any] = {"force_region": args.force_region}
-    if args.model.startswith("openai:"):
+    kind = settings_of(args.model)
+    if kind is EndpointSettings:
         settings |= {"served_name": args.served_name, "api_key": args.api_key}
-    elif args.model.startswith("scripted:"):
+    elif kind is None:
         settings = {}
     else:
         settings |= {"adapter": args.adapter, **more}

@@ -80,8 +80,7 @@ class Seconds:
 class Completion:
     """A model's reply. token_ids, logprobs: of what was sampled, where known; never re-tokenised from text.
 
-    finish: length where it was cut at its limit, refusal where the provider would not have it answered.
-    state: the backend's own handle on its cache; opaque, never stored.
+    finish: length at its limit, refusal where the provider declined. state: the backend's own, opaque, never stored.
     """
 
     text: str

@@ -35,7 +35,9 @@ class Address:
         key = clean_key(settings.api_key if settings.api_key is not None else key_for(profile, httpx.URL(base)))
         value = f"Bearer {key}" if profile.key_header == "Authorization" else key
         secrets = tuple(filter(None, (key, *settings.extra_query.values())))
-        return cls(base, {profile.key_header: value} if key and value else {}, query | dict(settings.extra_query), secrets)
+        return cls(
+            base, {profile.key_header: value} if key and value else {}, query | dict(settings.extra_query), secrets
+        )
 
 
 def base_url(url: str, path: str = "/v1") -> tuple[str, dict[str, str]]:

@@ -12,7 +12,6 @@ from ergo.backends.openai.address import Address
 from ergo.backends.openai.faults import Fault
 from ergo.backends.openai.stream import StreamedReply
 from ergo.backends.openai.transport import MAX_CONNECT, MAX_ERROR, MAX_REPLY, Clock, Reply, Transport
-
 from ergo.backends.settings import EndpointSettings
 
 

@@ -17,11 +17,10 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Generic, TypeVar
 
 import httpx
 
@@ -29,6 +28,7 @@ from ergo.backends.loopback import LOOPBACK
 from ergo.backends.openai.address import Address, base_url
 from ergo.backends.openai.asynchronous import AsyncTransport
 from ergo.backends.openai.faults import Fault
+from ergo.backends.openai.once import Once
 from ergo.backends.openai.parameters import Wording, refused_parameter
 from ergo.backends.openai.profiles import OTHER, PROFILES, Profile, profile_at, profile_owning
 from ergo.backends.openai.regions import ZOOM_REGEX
@@ -48,8 +48,6 @@ from ergo.core.messages import Completion, Request, Seconds
 from ergo.images.encode import Format
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 NO_LISTING = frozenset(
     {"http_400", "http_403", "http_404", "http_405", "http_422", "http_501", "bad_json", "bad_reply"}
@@ -102,7 +100,7 @@ class OpenAIBackend:
         self._format: Format = settings.image_format or "png"
         self._wording = Wording.of(self._profile, settings.detail, settings.picture_ids)
         self._lock = Lock()
-        self._listing = _Once(self._list)
+        self._listing = Once(self._list)
         self._warned: set[str] = set()
 
     def __enter__(self) -> OpenAIBackend:
@@ -278,24 +276,3 @@ def _by_part(reply: Reply) -> tuple[float | None, float | None]:
     if reported := server_seconds(reply.body):
         return reported
     return (reply.first_token, reply.seconds - reply.first_token) if reply.first_token is not None else (None, None)
-
-
-class _Once(Generic[T]):
-    """Asked by whoever comes first; those who wait meanwhile share the outcome. Failures are forgotten."""
-
-    def __init__(self, ask: Callable[[], T]) -> None:
-        self._ask = ask
-        self._lock = Lock()
-        self._outcome: Future[T] | None = None
-
-    def __call__(self) -> T:
-        with self._lock:
-            first = self._outcome is None
-            outcome = self._outcome = self._outcome or Future()
-        if first:
-            try:
-                outcome.set_result(self._ask())
-            except BaseException as error:
-                self._outcome = None
-                outcome.set_exception(error)
-        return outcome.result()
