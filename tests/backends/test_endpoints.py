@@ -215,7 +215,7 @@ def test_a_list_of_models_gives_a_server_away(owners: list[Any], name: str) -> N
         served = OpenAIBackend(server.url).served()
     assert isinstance(served, Served)
     assert served.profile.name == name
-    assert served.roots == {str(n): f"org/{n}" for n in range(len(owners))}
+    assert served.checkpoints == {str(n): f"org/{n}" for n in range(len(owners))}
 
 
 def test_the_user_knows_better_than_the_list() -> None:

@@ -60,11 +60,11 @@ CACHE_MISS = re.compile(r"cache miss|data is not provided|not found in (the )?ca
 
 @dataclass(frozen=True)
 class Served:
-    """What an endpoint lists. models: names to ask for. roots: checkpoints behind them, where it says so."""
+    """What an endpoint lists. models: names to ask for. checkpoints: by name, what each was loaded from, where it says so (vLLM's `root`)."""
 
     models: tuple[str, ...]
     profile: Profile = OTHER
-    roots: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -231,7 +231,7 @@ class OpenAIBackend:
         rows = reply.body.get("data")
         rows = [row for row in rows if isinstance(at(row, "id"), str)] if isinstance(rows, list) else []
         owners = {owner for row in rows if isinstance(owner := row.get("owned_by"), str)}
-        roots = {row["id"]: root for row in rows if isinstance(root := row.get("root"), str)}
+        checkpoints = {row["id"]: root for row in rows if isinstance(root := row.get("root"), str)}
         if self._profile is OTHER and self.settings.server is None:
             self._profile = profile_owning(owners)
             with self._lock:
@@ -239,7 +239,7 @@ class OpenAIBackend:
         here = httpx.URL(self.url).host in LOOPBACK
         if self.settings.image_format is None and here and self._profile.reads_bmp:
             self._format = "bmp"
-        return Served(tuple(row["id"] for row in rows), self._profile, roots)
+        return Served(tuple(row["id"] for row in rows), self._profile, checkpoints)
 
     def _only_model(self) -> str:
         models = self._listing().models
