@@ -17,7 +17,7 @@ LAYERS: dict[str, float] = {
     "backends": 4, "viz": 4, "world": 4,  # the world feeds evals, rl, tiny and bench
     "api": 4.5, "recipes": 4.5,
     "evals": 5, "rl": 5, "tiny": 5, "serve": 5, "batch": 5, "data": 5,
-    "bench": 5.5, "contrib": 5.5,  # bench compares conditions of evals; contrib adapts rl and evals to other engines
+    "bench": 5.5, "contrib": 5.5, "photo_world": 5.5,  # bench compares conditions of evals; contrib adapts rl and evals to other engines
     "cli": 6, "__init__": 7, "__main__": 7,
 }  # fmt: skip
 FILES = sorted(SRC.rglob("*.py"))

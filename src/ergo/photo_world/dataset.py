@@ -1,0 +1,86 @@
+"""Questions about painted scenes as samples: a JSONL with its pictures, for `ergo eval` and anyone else.
+
+python -m ergo.photo_world.dataset OUT --split test --count 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ergo.core.geometry import Box
+from ergo.photo_world.assets import SPLITS, Assets, Split, assets_of
+from ergo.photo_world.paint import paint
+from ergo.photo_world.questions import CATEGORIES, Asked, ask
+from ergo.photo_world.scene import Scene, compose
+from ergo.samples.sample import Sample, write_samples
+
+JPEG_QUALITY = 90
+TRIES = 50  # scenes looked at for one that has a question of the category wanted
+
+
+def make_samples(assets: Assets, count: int, folder: Path, first: int = 0) -> Iterator[Sample]:
+    """`count` samples, all categories in turn; their pictures are written to `folder`. first: number of the first one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        category = CATEGORIES[number % len(CATEGORIES)]
+        scene, asked = _one(assets, number, category)
+        path = folder / f"{assets.split}-{number:05d}.jpg"
+        paint(scene, assets, Box.whole(scene.size), scene.size).save(path, quality=JPEG_QUALITY)
+        yield Sample(
+            id=f"photo-{assets.split}-{number:05d}",
+            image=f"{folder.name}/{path.name}",
+            question=asked.question,
+            answer=asked.answer,
+            choices=asked.choices,
+            region=asked.region,
+            category=category,
+            info=facts(scene, asked, assets),
+        )
+
+
+def _one(assets: Assets, number: int, category: str) -> tuple[Scene, Asked]:
+    """The first scene from this sample's own seeds whose first thing can be asked about so."""
+    for attempt in range(TRIES):
+        scene = compose(number * TRIES + attempt, assets)
+        asked = ask(scene, np.random.default_rng([number, attempt]), category, scene.things[0])
+        if asked is not None:
+            return scene, asked
+    raise RuntimeError(f"no question of category {category} in {TRIES} scenes for sample {number}")
+
+
+def facts(scene: Scene, asked: Asked, assets: Assets) -> dict[str, Any]:
+    """What an evaluation may want to group by. letter: height in pixels. target: the region's share of the picture."""
+    found: dict[str, Any] = {
+        "ambiguity": asked.ambiguity,
+        "photograph": assets.ground_names[scene.ground],
+        "target": round(asked.region.area / scene.size.area, 6) if asked.region else None,
+    }
+    if asked.sign:
+        found |= {
+            "letter": round(asked.sign.letter, 1),
+            "text_kind": asked.sign.text_kind,
+            "font": Path(asked.sign.font).name,
+        }
+    return found
+
+
+def write(out: Path, split: Split, count: int) -> int:
+    """Write `out`/SPLIT.jsonl and its pictures; returns the number of samples."""
+    return write_samples(out / f"{split}.jsonl", make_samples(assets_of(split), count, out / split))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--count", type=int, default=200)
+    asked_for = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    number = write(asked_for.out, asked_for.split, asked_for.count)
+    logging.info("%d samples in %s", number, asked_for.out)

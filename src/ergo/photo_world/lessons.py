@@ -1,0 +1,225 @@
+"""What the reader is shown and taught to say, made from scenes by a step's number.
+
+    words     a crop with one text: what does it say
+    places    a coarse view: which things and signs are where, and the regions of several questions
+    looks     coarse views with questions, and the close view of every other one
+
+The first look says where things stand and names the region: `<think> bus 240 280 sign 260 340</think><zoom>[...]`.
+What it cannot find it says too: `<think> no bus</think><answer>cannot tell</answer>`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ergo.core.geometry import Box, Size, TokenBudget
+from ergo.photo_world.assets import Assets
+from ergo.photo_world.kinds import KINDS
+from ergo.photo_world.lettering import develop
+from ergo.photo_world.model import CANNOT_TELL, GRID
+from ergo.photo_world.pages import PATCH, THING, Crop, make_word
+from ergo.photo_world.paint import labels_under, paint
+from ergo.photo_world.questions import CATEGORIES, READ, Asked, ask, askable, region_of
+from ergo.photo_world.rows import Piece, Talk, Turn, tokens_with
+from ergo.photo_world.scene import Scene, Sign, Thing, compose
+from ergo.photo_world.tower import MERGE
+
+GROUPS = ("word", "places", "region", "answer", "crop")
+SIDE = PATCH * MERGE
+COARSE = TokenBudget(100, 4, SIDE)
+CLOSE = TokenBudget(40, 28, SIDE)
+WORD_SHAPES = ((252, 112), (224, 84), (308, 84), (196, 140), (252, 84), (336, 84), (280, 112))
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the lessons, and how hard pictures are, 0..1. categories: of the questions that are asked."""
+
+    words: float
+    places: float
+    looks: float
+    hardness: float = 0.7
+
+
+def make_talks(assets: Assets, mix: Mix, seed: int, step: int) -> list[list[Talk]]:
+    """A step's conversations: a list of rows, each of talks over one first view."""
+    rng = np.random.default_rng([seed, step])
+    draw = rng.random() * (mix.words + mix.places + mix.looks)
+    if draw < mix.words:
+        return words_lesson(rng, assets, mix.hardness, 32)
+    rows = []
+    close = draw >= mix.words + mix.places
+    for number in range(4 if close else 6):
+        scene = compose(seed * 10**7 + step * 10 + number, assets)
+        rows.append(scene_lesson(rng, assets, scene, mix.hardness, 6, close))
+    return rows
+
+
+def words_lesson(rng: np.random.Generator, assets: Assets, hardness: float, count: int) -> list[list[Talk]]:
+    """Crops of one shape with one text each."""
+    shape = WORD_SHAPES[int(rng.integers(len(WORD_SHAPES)))]
+    names = list(KINDS)
+    rows: list[list[Talk]] = []
+    for _ in range(count):
+        crop = make_word(rng, assets, shape, hardness)
+        kind = names[int(rng.integers(len(names)))]
+        question = READ[int(rng.integers(len(READ)))].format(noun="sign", kind=kind)
+        rows.append([(Turn(crop, question, spell(crop.text, crop), "word"),)])
+    return rows
+
+
+def spell(text: str, crop: Crop) -> tuple[Piece, ...]:
+    """The answer, each character read from where it stands in the crop."""
+    letters = (Piece(letter, tokens_with(crop, crop.order == number)) for number, letter in enumerate(text, 1))
+    return Piece("<answer>"), *letters, Piece("</answer>")
+
+
+def view(rng: np.random.Generator, assets: Assets, scene: Scene, box: Box, size: Size, hardness: float) -> Crop:
+    """A part of a scene as the model is shown it, with a camera's faults."""
+    image = develop(rng, paint(scene, assets, box, size), 0.6 * hardness)
+    codes, order = labels_under(scene, assets, box, size)
+    return Crop(np.asarray(image), codes, order)
+
+
+def scene_lesson(
+    rng: np.random.Generator, assets: Assets, scene: Scene, hardness: float, questions: int, close: bool
+) -> list[Talk]:
+    """One coarse view: what is where, and questions; every other one with its second look if `close`."""
+    whole = Box.whole(scene.size)
+    coarse = view(rng, assets, scene, whole, COARSE.fit(scene.size), hardness)
+    talks: list[Talk] = [(Turn(coarse, "What is where?", say_places(scene, coarse), "places"),)]
+    things = askable(scene)
+    for _ in range(4 * questions):
+        category = CATEGORIES[int(rng.integers(len(CATEGORIES)))]
+        asked = ask(scene, rng, category, things[int(rng.integers(len(things)))])
+        if asked is None:
+            continue
+        talks.append(talk_about(rng, assets, scene, coarse, asked, hardness, close and len(talks) % 2 == 1))
+        if len(talks) > questions:
+            break
+    return talks
+
+
+def talk_about(
+    rng: np.random.Generator, assets: Assets, scene: Scene, coarse: Crop, asked: Asked, hardness: float, close: bool
+) -> Talk:
+    """The conversation about one question. Half of the second looks see a region a little off, and the first look
+    is not taught then: reading is learnt from regions as the model will name them."""
+    if asked.region is None:
+        first = Turn(coarse, f"{asked.question} Where?", say_absence(scene, asked, coarse), "region")
+        if not close:
+            return (first,)
+        again = view(rng, assets, scene, Box.whole(scene.size), CLOSE.fit(scene.size), hardness)
+        return first, Turn(again, asked.question, (Piece(f"<answer>{CANNOT_TELL}</answer>"),), "answer")
+    exact = not close or rng.random() < 0.5
+    good = region_of(scene, asked.region)
+    box = snapped(good if exact else shaken(rng, good, scene.size), scene.size)
+    first = Turn(coarse, f"{asked.question} Where?", say_region(scene, asked, coarse, box), "region", taught=exact)
+    if not close:
+        return (first,)
+    crop = view(rng, assets, scene, box, CLOSE.fit(box.size), hardness)
+    return first, Turn(crop, with_options(asked), say_answer(scene, asked, crop, box), "answer")
+
+
+def with_options(asked: Asked) -> str:
+    """The question as the second look asks it (ergo's own form for options)."""
+    options = (f"({chr(65 + number)}) {choice}" for number, choice in enumerate(asked.choices))
+    return "\n".join([asked.question, *options])
+
+
+# ── replies ────────────────────────────────────────────────────────────────────────────────────
+def spot(x: float, y: float, size: Size) -> str:
+    """A point of SOURCE pixels as ` 420 360`, grid thousandths of the whole picture."""
+    return "".join(
+        f" {round(min(max(share, 0), 1) * 1000 / GRID) * GRID}" for share in (x / size.width, y / size.height)
+    )
+
+
+def say_thing(scene: Scene, thing: Thing, coarse: Crop) -> tuple[Piece, ...]:
+    """` bus 240 280`"""
+    under = tokens_with(coarse, coarse.codes == THING[thing.kind])
+    return Piece(f" {thing.kind}"), Piece(spot(*thing.centre, scene.size), under, first=True)
+
+
+def say_sign(scene: Scene, sign: Sign, coarse: Crop) -> tuple[Piece, ...]:
+    """` sign 260 340`"""
+    rows, columns = coarse.codes.shape
+    x, y = sign.centre[0] / scene.size.width * columns, sign.centre[1] / scene.size.height * rows
+    mask = np.zeros((rows, columns), bool)
+    mask[min(int(y), rows - 1), min(int(x), columns - 1)] = True
+    return Piece(" sign"), Piece(spot(*sign.centre, scene.size), tokens_with(coarse, mask), first=True)
+
+
+def say_places(scene: Scene, coarse: Crop) -> tuple[Piece, ...]:
+    """Every thing with its sign, from left to right."""
+    pieces: list[Piece] = []
+    for thing in sorted(scene.things, key=lambda thing: thing.centre[0]):
+        pieces += say_thing(scene, thing, coarse)
+        if thing.sign:
+            pieces += say_sign(scene, thing.sign, coarse)
+        pieces.append(Piece(","))
+    return tuple(pieces)
+
+
+def say_region(scene: Scene, asked: Asked, coarse: Crop, box: Box) -> tuple[Piece, ...]:
+    """Where what is asked about stands, where its sign hangs, and the region."""
+    pieces = [Piece("<think>")]
+    for number, thing in enumerate(asked.told):
+        pieces += [*[Piece(",")] * (number > 0), *say_thing(scene, thing, coarse)]
+    if asked.sign:
+        pieces += say_sign(scene, asked.sign, coarse)
+    corners = zip(box.corners, (scene.size.width, scene.size.height) * 2, strict=True)
+    numbers = ", ".join(str(round(corner / side * 1000 / GRID) * GRID) for corner, side in corners)
+    return *pieces, Piece(f"</think><zoom>[{numbers}]</zoom>")
+
+
+def say_absence(scene: Scene, asked: Asked, coarse: Crop) -> tuple[Piece, ...]:
+    """What is missing, and that it cannot be told."""
+    if asked.told:
+        found: Sequence[Piece] = (Piece("<think>"), *say_thing(scene, asked.told[0], coarse), Piece(" no sign"))
+    else:
+        found = (Piece("<think> no"),)
+    return *found, Piece(f"</think><answer>{CANNOT_TELL}</answer>")
+
+
+def say_answer(scene: Scene, asked: Asked, crop: Crop, box: Box) -> tuple[Piece, ...]:
+    """The second look's reply. A text that the region has cut is read as far as the model may: it cannot tell."""
+    if asked.sign and box.coverage_of(asked.sign.box) < 0.9:
+        return (Piece(f"<answer>{CANNOT_TELL}</answer>"),)
+    if (
+        asked.sign
+        and asked.answer == asked.sign.text.upper()
+        and sum(bool(box.intersection(s.box)) for s in scene.signs) == 1
+    ):
+        return spell(asked.answer, crop)
+    return (Piece(f"<answer>{asked.answer}</answer>"),)
+
+
+# ── regions ────────────────────────────────────────────────────────────────────────────────────
+def snapped(box: Box, size: Size) -> Box:
+    """The smallest box on the grid of coordinates that holds `box`."""
+    step_x, step_y = size.width * GRID / 1000, size.height * GRID / 1000
+    return Box(
+        round(math.floor(box.left / step_x) * step_x),
+        round(math.floor(box.top / step_y) * step_y),
+        min(round(math.ceil(box.right / step_x) * step_x), size.width),
+        min(round(math.ceil(box.bottom / step_y) * step_y), size.height),
+    )
+
+
+def shaken(rng: np.random.Generator, box: Box, size: Size) -> Box:
+    """`box` moved by up to a sixth of its sides and a little larger or smaller, inside the picture."""
+    width, height = box.size.width, box.size.height
+    dx, dy = rng.uniform(-0.17, 0.17, 2)
+    grow = rng.uniform(-0.05, 0.25)
+    moved = Box(
+        round(box.left + (dx - grow) * width),
+        round(box.top + (dy - grow) * height),
+        round(box.right + (dx + grow) * width),
+        round(box.bottom + (dy + grow) * height),
+    )
+    return moved.clamped(size) or box

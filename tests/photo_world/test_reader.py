@@ -1,0 +1,179 @@
+"""The reader's training: the stock class's numbers, the product's own tokens, and a run that can be stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from ergo.backends.transformers.backend import TransformersBackend  # noqa: E402
+from ergo.backends.transformers.processor import Normalisation, Processor  # noqa: E402
+from ergo.core.flows import LookConfig, Question, coarse_to_fine  # noqa: E402
+from ergo.core.geometry import Box  # noqa: E402
+from ergo.core.messages import Completion, Sampling  # noqa: E402
+from ergo.core.runner import drive  # noqa: E402
+from ergo.core.view import View  # noqa: E402
+from ergo.families.ergo_tiny import FAMILY  # noqa: E402
+from ergo.images.decode import load_image  # noqa: E402
+from ergo.images.picture import Picture  # noqa: E402
+from ergo.photo_world.assets import Assets  # noqa: E402
+from ergo.photo_world.evaluate import _png as png  # noqa: E402
+from ergo.photo_world.learn_reader import Learner  # noqa: E402
+from ergo.photo_world.lessons import CLOSE, COARSE, GROUPS, Mix, make_talks, scene_lesson, words_lesson  # noqa: E402
+from ergo.photo_world.model import CANNOT_TELL, make_config, make_model, make_tokenizer, save  # noqa: E402
+from ergo.photo_world.pages import PATCH, Crop, make_word  # noqa: E402
+from ergo.photo_world.paint import paint  # noqa: E402
+from ergo.photo_world.questions import all_words  # noqa: E402
+from ergo.photo_world.rows import IGNORED, Rows  # noqa: E402
+from ergo.photo_world.scene import compose  # noqa: E402
+from ergo.photo_world.tower import in_tower_order, merge, patches_of, see  # noqa: E402
+from ergo.photo_world.training import Optimisers, load_state, save_state  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return make_tokenizer(all_words())
+
+
+def as_picture(pixels: np.ndarray) -> Picture:
+    return load_image(png(pixels))
+
+
+def small_model(tokenizer: Any, seed: int = 0) -> Any:
+    torch.manual_seed(9)
+    return make_model(make_config(tokenizer, 96, 2, 2, 3), tokenizer, torch.randn(400, 3 * PATCH * PATCH), seed)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Any) -> Any:
+    return small_model(tokenizer)
+
+
+def test_the_batched_tower_is_the_stock_tower(model: Any, train_assets: Assets) -> None:
+    crops = [make_word(np.random.default_rng(n), train_assets, (252, 112), 1.0) for n in range(3)]
+    patches = patches_of(np.stack([crop.pixels for crop in crops]), PATCH)
+    with torch.no_grad():
+        hidden = see(model.model.visual, patches, 8, 18)
+        stock = model.model.visual(patches.flatten(0, 1), torch.tensor([[1, 8, 18]] * 3))
+    assert torch.allclose(hidden.flatten(0, 1), stock.last_hidden_state, atol=1e-4)
+    assert torch.allclose(merge(model.model.visual, hidden).flatten(0, 1), stock.pooler_output, atol=1e-4)
+
+
+def test_patches_and_labels_stand_in_the_order_of_the_products_processor(tokenizer: Any) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (1, 84, 112, 3), dtype=np.uint8)
+    processor = Processor(tokenizer, PATCH, 2, 1, Normalisation((0.5,) * 3, (0.25,) * 3))
+    view = View.of(as_picture(pixels[0]), COARSE)
+    values, grid = processor.pixels([view])
+    assert grid.tolist() == [[1, 6, 8]]
+    assert torch.allclose(patches_of(pixels, PATCH)[0], values, atol=1e-5)
+    numbered = np.arange(6 * 8).reshape(1, 6, 8)
+    assert in_tower_order(numbered)[0, :4].tolist() == [0, 1, 8, 9]
+
+
+def test_rows_hold_the_tokens_that_the_product_asks_with(tokenizer: Any, test_assets: Assets) -> None:
+    """What is trained on is, token for token, the conversation that coarse_to_fine has."""
+    scene = compose(0, test_assets, (2.0, 2.1))
+    rng = np.random.default_rng(4)
+    talks = scene_lesson(rng, test_assets, scene, 0.0, 6, close=True)
+    talk = next(talk for talk in talks if len(talk) == 2 and talk[0].taught and "<zoom>" in talk[0].reply[-1].text)
+    row = Rows(tokenizer, GROUPS).row([talk])
+    processor = Processor(tokenizer, PATCH, 2, 1, Normalisation((0.5,) * 3, (0.25,) * 3))
+    picture = as_picture(np.asarray(paint(scene, test_assets, Box.whole(scene.size), scene.size)))
+    replies = ["".join(piece.text for piece in turn.reply) for turn in talk]
+    question, *options = talk[1].asked.split("\n")
+    choices = tuple(option.split(") ", 1)[1] for option in options)
+    flow = coarse_to_fine(picture, Question(question, choices), LookConfig(FAMILY, COARSE, CLOSE))
+    first = next(flow)
+    ids = list(processor.first(first.chat).ids)
+    ids += tokenizer(replies[0], add_special_tokens=False)["input_ids"]
+    second = flow.send(Completion(replies[0]))
+    ids = list(processor.continued(ids, first.views, second.chat).ids)
+    ids += [*tokenizer(replies[1], add_special_tokens=False)["input_ids"], processor.end_id]
+    assert row.ids.tolist() == ids
+
+
+def test_only_replies_are_taught_and_every_character_is_read_from_where_it_stands(
+    tokenizer: Any, train_assets: Assets
+) -> None:
+    rows = Rows(tokenizer, GROUPS)
+    for [talk] in words_lesson(np.random.default_rng(0), train_assets, 0.3, 8):
+        row = rows.row([talk])
+        taught = row.labels[row.labels != IGNORED]
+        text = "".join(piece.text for piece in talk[0].reply)
+        assert tokenizer.decode(taught) == text + "<|im_end|>"
+        crop: Crop = talk[0].shown
+        columns = crop.codes.shape[1] // 2
+        centres = [np.mean((np.asarray(at) - row.slots[0]) % columns) for _, at in sorted(row.hints.items())]
+        assert len(centres) >= len(crop.text) - 2
+        assert centres == sorted(centres)
+
+
+def test_branches_of_a_row_do_not_see_each_other(model: Any, tokenizer: Any, train_assets: Assets) -> None:
+    """The logits of a conversation in a row are those of the conversation alone."""
+    from ergo.photo_world.learn_reader import collate
+    from ergo.tiny.packing import attention
+
+    talks = make_talks(train_assets, Mix(0, 1, 0), 3, 0)[0][:3]
+    learner = Learner(model, tokenizer)
+    hidden = []
+    for chosen in (talks, talks[2:]):
+        row = learner.rows.row(chosen)
+        tokens, _ = learner._see(row.shown, {})
+        ids, _, branch, _, positions = collate([row], tokenizer.pad_token_id)
+        language = model.model.language_model
+        embedded = language.embed_tokens(ids)
+        embedded[0, row.slots] = torch.cat(tokens)
+        with torch.no_grad():
+            out = language(
+                inputs_embeds=embedded, attention_mask=attention(branch), position_ids=positions
+            ).last_hidden_state
+        hidden.append(out[0, row.branch == row.branch.max()])
+    assert torch.allclose(hidden[0], hidden[1], atol=1e-4)
+
+
+def test_a_run_that_was_stopped_is_the_run_that_was_not(tokenizer: Any, train_assets: Assets, tmp_path: Path) -> None:
+    def steps(learner: Learner, optimisers: Optimisers, first: int, last: int) -> float:
+        for step in range(first, last):
+            rows = [
+                learner.rows.row(talks) for talks in words_lesson(np.random.default_rng(step), train_assets, 0.5, 3)
+            ]
+            loss, _ = learner.loss(rows, 0.3, 0.5)
+            optimisers.step(loss, 0.5)
+        return float(loss.detach())
+
+    through = Learner(small_model(tokenizer), tokenizer)
+    torch.manual_seed(1)
+    whole = steps(through, Optimisers(through.named_parameters(), 1e-3, 3e-3), 0, 1)
+    start = Learner(small_model(tokenizer), tokenizer)
+    for module, other in zip(start.modules, through.modules, strict=True):
+        module.load_state_dict(other.state_dict())
+    optimisers = Optimisers(start.named_parameters(), 1e-3, 3e-3)
+    steps(start, optimisers, 1, 2)
+    save_state(tmp_path / "state.pt", 2, start.modules, optimisers)
+    expected = steps(start, optimisers, 2, 4)
+    again = Learner(small_model(tokenizer, seed=5), tokenizer)
+    fresh = Optimisers(again.named_parameters(), 1e-3, 3e-3)
+    assert load_state(tmp_path / "state.pt", again.modules, fresh) == 2
+    assert steps(again, fresh, 2, 4) == pytest.approx(expected, rel=1e-5)
+    assert expected < whole
+
+
+def test_a_saved_reader_answers_through_the_product(
+    model: Any, tokenizer: Any, test_assets: Assets, tmp_path: Path
+) -> None:
+    """It loads without code of ours, and whatever it says ends."""
+    save(tmp_path, model, tokenizer)
+    backend = TransformersBackend.open(str(tmp_path))
+    assert backend.family is FAMILY
+    scene = compose(0, test_assets, (1.0, 1.1))
+    picture = as_picture(np.asarray(paint(scene, test_assets, Box.whole(scene.size), scene.size)))
+    config = LookConfig(FAMILY, COARSE, CLOSE, Sampling(max_tokens=12))
+    trace = drive((None, lambda: coarse_to_fine(picture, Question("What is the cat called?"), config)), backend)
+    assert trace.answer is not None
+    assert trace.vision_tokens <= COARSE.max_tokens + CLOSE.max_tokens
+    assert CANNOT_TELL in tokenizer.get_vocab()
