@@ -125,8 +125,8 @@ def report(rows: Iterable[tuple[str, dict[str, float], Sample, str]], out: Path 
             if any(name in found for found in founds)
         }
         interval = f"[{100 * low:.1f}, {100 * high:.1f}]"
-        row = f"{condition:12}{group:10}{len(founds):5} exact {100 * right / len(founds):5.1f} % {interval:14}"
-        log.info("%s %s", row, " ".join(f"{name} {value}" for name, value in means.items()))
+        heading = f"{condition:12}{group:10}{len(founds):5} exact {100 * right / len(founds):5.1f} % {interval:14}"
+        log.info("%s %s", heading, " ".join(f"{name} {value}" for name, value in means.items()))
     if out:
         out.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
 
