@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from endpoint import endpoint
 from evaluating import PIXELS
 
-from ergo.contrib.lmms_plugin import question_of
+from ergo.contrib.lmms_plugin import CLASS, question_of
 
 HOME = Path(os.environ.get("ERGO_ENGINES", ".engines")).absolute() / "lmms" / "bin" / "python"
 
@@ -93,5 +94,14 @@ def registered(folder: Path) -> Path:
     info = folder / "site" / "ergo_lmms-0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ergo-lmms\nVersion: 0\n")
-    (info / "entry_points.txt").write_text("[lmms_eval.models]\nergo = ergo.evals.lmms_plugin:manifest\n")
+    (info / "entry_points.txt").write_text("[lmms_eval.models]\nergo = ergo.contrib.lmms_plugin:manifest\n")
     return folder / "site"
+
+
+def test_lmms_eval_is_pointed_to_a_class_that_is_there() -> None:
+    """Without importing it: lmms-eval is not installed here."""
+    module, _, name = CLASS.rpartition(".")
+    found = find_spec(module)
+    assert found is not None
+    assert found.origin is not None
+    assert f"class {name}(" in Path(found.origin).read_text(encoding="utf-8")

@@ -57,8 +57,8 @@ def test_visual_cot_boxes_are_pixels_of_the_stated_size(tmp_path: Path) -> None:
         "stop",
         "textvqa",
     )
-    assert region_of(first.boxes, first.frame, Size(400, 200)) == Box(40, 20, 120, 60)  # the smallest that holds both
-    assert region_of(first.boxes, first.frame, Size(800, 400)) == Box(80, 40, 240, 120)  # stored at twice the size
+    assert region_of(first.boxes, first.unit, Size(400, 200)) == Box(40, 20, 120, 60)  # the smallest that holds both
+    assert region_of(first.boxes, first.unit, Size(800, 400)) == Box(80, 40, 240, 120)  # stored at twice the size
     assert broken.reason == "layout"
     assert "answer" in broken.detail
 
@@ -72,7 +72,7 @@ def test_treevgr_boxes_are_pixels_and_its_letters_become_texts(tmp_path: Path) -
     (first, second), (several,) = read("treevgr", tmp_path)
     assert first.sample.image == tmp_path / "images" / "0.jpg"
     assert first.sample.question == "What colour is the car?"
-    assert (first.boxes, first.frame) == (((10, 5, 20, 15),), "pixels")
+    assert (first.boxes, first.unit) == (((10, 5, 20, 15),), "pixels")
     assert first.sample.info == {"targets": ["white car"]}
     assert (second.sample.question, second.sample.choices, second.sample.answer) == (
         "Where is it?",
@@ -87,16 +87,16 @@ def test_vgr_regions_stand_in_the_reasoning_as_fractions(tmp_path: Path) -> None
     reply = (
         "<think>It is here <SOT>[0.1, 0.2, 0.3, 0.4]<EOT><image> and <SOT>[0.5, 0.2, 0.6, 0.4]<EOT><image>.</think>\n42"
     )
-    asked = {"from": "human", "value": "<image>\nHow much?"}
+    question = {"from": "human", "value": "<image>\nHow much?"}
     rows = [
-        {"image": "chartqa/1.png", "conversations": [asked, {"from": "gpt", "value": reply}]},
-        {"image": "chartqa/1.png", "conversations": [asked, {"from": "gpt", "value": "42"}]},
+        {"image": "chartqa/1.png", "conversations": [question, {"from": "gpt", "value": reply}]},
+        {"image": "chartqa/1.png", "conversations": [question, {"from": "gpt", "value": "42"}]},
     ]
     write_parquet(tmp_path / "data" / "vgr_shortcot.parquet", rows)
     (only,), (unthinking,) = read("vgr", tmp_path)
     assert only.sample.image == tmp_path / "llava_next_raw_format" / "chartqa" / "1.png"
     assert (only.sample.question, only.sample.answer, only.sample.category) == ("How much?", "42", "chartqa")
-    assert region_of(only.boxes, only.frame, Size(100, 50)) == Box(10, 10, 60, 20)
+    assert region_of(only.boxes, only.unit, Size(100, 50)) == Box(10, 10, 60, 20)
     assert unthinking.reason == "layout"
 
 

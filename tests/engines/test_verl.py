@@ -2,7 +2,7 @@
 
     tests/engines/setup_verl.sh && pytest -m engines tests/engines/test_verl.py
 
-Rollouts are sampled and paid here, by the code of `ergo train`, and written down; verl_loop.py then
+Rollouts are sampled and rewarded here, by the code of `ergo train`, and written down; verl_loop.py then
 runs in verl's environment, where a fake server gives the same ids for the same prompts. No GPU, so no
 real server: what a rollout engine does with prompts and pictures is not tested.
 
@@ -36,6 +36,7 @@ from ergo.recipes import read_recipe
 from ergo.rl.episode import episode_of
 from ergo.rl.evidence import Rollout, Verifier, gather
 from ergo.rl.recipe import grpo_recipe
+from ergo.rl.rewards import Evidence
 from ergo.samples.sample import sample_to_json
 from ergo.traces.run import run
 from ergo.world.questions import generate
@@ -53,7 +54,7 @@ seed = 1
 data = "world"
 samples = 0
 budget = 40
-words = 24
+max_completion_length = 24
 reward = [{ name = "region" }, { name = "box", weight = 0.5, options = { gamma = 0.6 } }, { name = "accuracy" },
           { name = "format" }, { name = "coverage", weight = 0.25 }, { name = "tokens", weight = 0.1 }]
 trl = {}
@@ -103,7 +104,6 @@ def written(tmp_path_factory: pytest.TempPathFactory, verifier: str) -> Path:
     folder = tmp_path_factory.mktemp("rollouts")
     (folder / "recipe.toml").write_text(RECIPE.replace("VERIFIER", verifier))
     recipe = grpo_recipe(read_recipe(folder / "recipe.toml"))
-    grpo = pytest.importorskip("ergo.rl.trainer", reason="the TRL path needs the extra `train`")
     policy = open_backend("ergo-tiny")
     assert isinstance(policy.backend, TransformersBackend)
     samples = []
@@ -115,12 +115,16 @@ def written(tmp_path_factory: pytest.TempPathFactory, verifier: str) -> Path:
     for sample in samples:
         picture = load_image(folder / str(sample.image))
         for seed in range(6):
-            looking = policy.look_config(recipe.budget, Sampling(recipe.words, recipe.temperature, seed=seed))
+            looking = policy.look_config(
+                recipe.budget, Sampling(recipe.max_completion_length, recipe.temperature, seed=seed)
+            )
             job = (None, partial(coarse_to_fine, picture, Question(sample.question, sample.choices), looking))
             [trace] = run([job], policy.backend)
-            rollouts.append(Rollout(sample, picture, trace))
-    evidence = gather(rollouts, Verifier(open_backend(verifier), recipe.budget), 2 * recipe.budget)
-    paid = {reward.name: grpo._trl_reward(reward.name, reward.scorer())(evidence) for reward in recipe.rewards}
+            rollouts.append(Rollout(sample, picture, trace, recipe.budget))
+    evidence = gather(rollouts, Verifier(open_backend(verifier), recipe.budget))
+    known = [one for one in evidence if isinstance(one, Evidence)]
+    assert len(known) == len(rollouts)
+    rewards = {reward.name: [reward.scorer()(one) for one in known] for reward in recipe.rewards}
     rows = [
         {
             "sample": one.sample.id,
@@ -128,8 +132,8 @@ def written(tmp_path_factory: pytest.TempPathFactory, verifier: str) -> Path:
             "logprobs": [list(completion.logprobs or ()) for completion in one.trace.completions],
             "episode": {k: v for k, v in asdict(replace(episode, views=())).items() if k != "views"},
             "grids": [[1, view.size.height // 28, view.size.width // 28] for view in episode.views],
-            "rewards": {name: values[place] for name, values in paid.items()},
-            "score": sum(reward.weight * (paid[reward.name][place] or 0.0) for reward in recipe.rewards),
+            "rewards": {name: values[place] for name, values in rewards.items()},
+            "score": sum(reward.weight * (rewards[reward.name][place] or 0.0) for reward in recipe.rewards),
         }
         for place, one in enumerate(rollouts)
         for episode in [episode_of(policy.backend.processor, one.trace)]

@@ -101,7 +101,7 @@ def rolled(servers: FakeServers, sample: str = "0", **limits: int) -> tuple[Agen
     return asyncio.run(run()), row
 
 
-def paid(output: AgentLoopOutput, row: dict[str, Any]) -> dict[str, float]:
+def scored(output: AgentLoopOutput, row: dict[str, Any]) -> dict[str, float]:
     """As NaiveRewardManager calls it."""
     scorer = get_custom_reward_fn(CONFIG)
     return dict(
@@ -126,7 +126,7 @@ def test_a_rollout_is_the_row_that_the_trl_path_trains_on(written: dict[str, Any
     episode = written["episode"]
     assert output.prompt_ids == episode["prompt"]
     assert output.response_ids == episode["completion"]
-    assert output.response_mask == episode["sampled"]  # what is learnt from: nothing that the policy did not say
+    assert output.response_mask == episode["sampled"]  # what is learnt from: nothing that the policy did not sample
     assert output.response_logprobs == pytest.approx(episode["logprobs"])
     first, second = servers.asked
     assert first["prompt_ids"] == episode["prompt"]
@@ -151,10 +151,10 @@ def test_image_tokens_are_the_features_that_transformers_makes_of_the_pictures(w
 @pytest.mark.parametrize("written", ROWS, ids=range(len(ROWS)))
 def test_rewards_are_those_of_the_trl_path(written: dict[str, Any]) -> None:
     output, row = rolled(FakeServers(written["said"], written["logprobs"]), written["sample"])
-    result = paid(output, row)
+    result = scored(output, row)
     assert {name: result[name] for name in written["rewards"]} == pytest.approx(written["rewards"])
     assert result["score"] == pytest.approx(written["score"])
-    assert result["verifier_failed"] == 0
+    assert result["failed"] == 0
 
 
 def test_verl_s_own_reward_manager_takes_it() -> None:
@@ -178,7 +178,7 @@ def test_verl_s_own_reward_manager_takes_it() -> None:
 
 
 def test_no_crop_is_shown_that_does_not_fit() -> None:
-    """Otherwise pads and features part, the field's classic failure; the rollout ends, named, and is paid for what it was."""
+    """Otherwise pads and features part, the field's classic failure; the rollout ends, named, and scores nothing."""
     written = ROWS[0]
     room = len(written["said"][0]) + 8
     servers = FakeServers(written["said"], written["logprobs"])
@@ -187,7 +187,7 @@ def test_no_crop_is_shown_that_does_not_fit() -> None:
     assert output.response_ids == written["said"][0]
     assert (len(servers.asked), len(output.multi_modal_data["images"])) == (1, 1)
     assert (output.prompt_ids + output.response_ids).count(IMAGE) == written["grids"][0][1] * written["grids"][0][2]
-    assert paid(output, row)["accuracy"] == 0
+    assert (scored(output, row)["score"], scored(output, row)["failed"]) == (0, 1)
 
 
 def test_a_reply_ends_where_it_names_a_picture_s_token() -> None:
@@ -202,11 +202,11 @@ def test_a_reply_ends_where_it_names_a_picture_s_token() -> None:
     assert output.response_logprobs is None  # the server gave none
 
 
-def test_a_rollout_that_said_nothing_teaches_nothing() -> None:
+def test_a_rollout_without_tokens_teaches_nothing() -> None:
     output, row = rolled(FakeServers([[], []], None))
     assert (output.response_mask, output.extra_fields["failure"]) == ([0], "empty_reply")
-    result = paid(output, row)
-    assert (result["region"], result["accuracy"], result["format"]) == (0, 0, 0)
+    result = scored(output, row)
+    assert (result["score"], result["failed"]) == (0, 1)
 
 
 def test_a_prompt_that_does_not_fit_says_which_setting_to_raise() -> None:

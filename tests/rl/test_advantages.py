@@ -1,4 +1,4 @@
-"""Each reply has an advantage of its own (DTPO): what a token is paid depends on its turn's rewards alone."""
+"""Each reply has an advantage of its own (DTPO): a token's advantage depends on its turn's rewards alone."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_grpo import RECIPES, SMALL, recipe, rows
+from training import RECIPE, SMALL, make_trainer, recipe, rows
 
-from ergo.backends import TINY, open_backend
 from ergo.cli.train import train
 from ergo.core.errors import UsageError
 from ergo.rl import advantages as turns
 from ergo.rl.advantages import group_advantages, spread, turn_rewards, turns_of
-from ergo.rl.evidence import Verifier
 from ergo.rl.rewards import Reward
-from ergo.rl.source import source_of
-from ergo.rl.trainer import LooksTrainer
 
-PAID = (Reward("region", turn=1), Reward("box", 0.5, turn=1), Reward("accuracy", turn=2), Reward("format", 0.5))
+PER_TURN = (Reward("region", turn=1), Reward("box", 0.5, turn=1), Reward("accuracy", turn=2), Reward("format", 0.5))
 
 
 def test_the_examples_hold() -> None:
@@ -29,10 +25,10 @@ def test_the_examples_hold() -> None:
 def test_a_score_that_does_not_apply_is_left_out_and_without_any_there_is_no_advantage() -> None:
     nan = torch.nan
     scores = torch.tensor([[nan, 1.0, 1.0], [1.0, 1.0, 0.0], [nan, nan, 1.0]])
-    paid = turn_rewards(scores, [Reward("region", turn=1), Reward("box", 0.5, turn=1), Reward("accuracy", turn=2)])
-    assert paid[:2].tolist() == [[0.5, 1.0], [1.5, 0.0]]
-    assert paid[2].isnan().tolist() == [True, False]
-    advantages = group_advantages(paid, 3, "group")
+    by_turn = turn_rewards(scores, [Reward("region", turn=1), Reward("box", 0.5, turn=1), Reward("accuracy", turn=2)])
+    assert by_turn[:2].tolist() == [[0.5, 1.0], [1.5, 0.0]]
+    assert by_turn[2].isnan().tolist() == [True, False]
+    advantages = group_advantages(by_turn, 3, "group")
     assert advantages[2, 0] == 0
     assert advantages[:, 0].sum() == 0
     assert advantages.isfinite().all()
@@ -60,11 +56,10 @@ def test_each_turn_weighs_the_same_however_long_it_is() -> None:
     assert together == pytest.approx(float(sum(apart)) / 2, rel=1e-5)
 
 
-def test_the_trainer_pays_each_reply_for_what_it_did(tmp_path: Path) -> None:
+def test_the_trainer_rewards_each_reply_for_what_it_did(tmp_path: Path) -> None:
     """Through TRL's batch, groups and loss."""
-    chosen = recipe("temperature=1.3").model_copy(update={"rewards": PAID})
-    trainer = LooksTrainer(chosen, TINY, source_of("world", 40), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
-    trainer.model.train()
+    chosen = recipe("temperature=1.3").model_copy(update={"rewards": PER_TURN})
+    trainer = make_trainer(chosen, tmp_path)
     inputs = [dict(trainer.train_dataset[number // 4]) for number in range(8)]
     batch = trainer._generate_and_score_completions(inputs)
     sampled = batch["tool_mask"] * batch["completion_mask"]
@@ -86,19 +81,18 @@ def test_the_trainer_pays_each_reply_for_what_it_did(tmp_path: Path) -> None:
 
 
 def test_a_run_with_turns_learns_through_trl_s_shuffle_and_loss(tmp_path: Path) -> None:
-    paid = "reward=[{name='region', turn=1}, {name='accuracy', turn=2}]"
+    rewards = "reward=[{name='region', turn=1}, {name='accuracy', turn=2}]"
     train(
-        RECIPES / "tiny-grpo.toml",
+        RECIPE,
         tmp_path,
-        [*SMALL, paid, "temperature=1.3", "trl.gradient_accumulation_steps=2", "trl.max_steps=1"],
+        [*SMALL, rewards, "temperature=1.3", "trl.gradient_accumulation_steps=2", "trl.max_steps=1"],
     )
     [row] = rows(tmp_path).values()
     assert row["grad_norm"] > 0
 
 
 def test_without_turns_one_advantage_a_rollout_stays_trl_s(tmp_path: Path) -> None:
-    trainer = LooksTrainer(recipe(), TINY, source_of("world", 40), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
-    trainer.model.train()
+    trainer = make_trainer(recipe(), tmp_path)
     batch = trainer._generate_and_score_completions([dict(trainer.train_dataset[0]) for _ in range(4)])
     assert batch["advantages"].dim() == 1
 

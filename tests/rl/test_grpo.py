@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,13 +9,12 @@ import sys
 import time
 from itertools import cycle
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_models import save
+from training import RECIPE, SMALL, make_trainer, recipe, rows
 from transformers import AutoModelForImageTextToText
 
 from ergo.api import AskOptions, ask
@@ -25,34 +23,13 @@ from ergo.cli.train import train
 from ergo.core.errors import TrainingStopped, UsageError
 from ergo.core.messages import Sampling
 from ergo.recipes import read_recipe
-from ergo.rl.evidence import Verifier
-from ergo.rl.recipe import GrpoRecipe, grpo_recipe
+from ergo.rl.recipe import grpo_recipe
 from ergo.rl.rewards import Evidence
-from ergo.rl.source import source_of
-from ergo.rl.trainer import LooksTrainer, Watch, _undecided, dtype_of_weights
+from ergo.rl.trainer import mixed_outcomes
+from ergo.rl.trl_bridge import dtype_of_weights
 from ergo.world.questions import generate
 
 RECIPES = Path(__file__).resolve().parents[2] / "src" / "ergo" / "recipes"
-SMALL = (
-    "start='ergo-tiny'", "samples=40", "budget=40", "budgets=[]", "max_completion_length=24", "validate_every=0", "show_every=0", "trl.report_to='none'",
-    "trl.num_generations=4", "trl.per_device_train_batch_size=8", "trl.gradient_accumulation_steps=1", "trl.save_steps=2",
-)  # fmt: skip
-
-
-def recipe(*changes: str) -> GrpoRecipe:
-    return grpo_recipe(read_recipe(RECIPES / "tiny-grpo.toml", [*SMALL, *changes]))
-
-
-def rows(out: Path) -> dict[int, dict[str, float]]:
-    """The last row of each step, without the clock's part of it."""
-    found = {}
-    for line in (out / "log.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if "reward" in row:
-            found[row["step"]] = {
-                name: value for name, value in row.items() if "seconds" not in name and "time" not in name
-            }
-    return found
 
 
 @pytest.mark.parametrize(
@@ -62,10 +39,7 @@ def rows(out: Path) -> dict[int, dict[str, float]]:
 )
 def test_the_trainers_log_probabilities_are_the_samplers(bf16: bool, mean: float, most: float, tmp_path: Path) -> None:
     """Through TRL's own batching, padding and forward, rollouts with and without a second picture mixed."""
-    chosen = recipe(f"trl.bf16={str(bf16).lower()}")
-    verifier = Verifier(open_backend("ergo-tiny"), 40)
-    trainer = LooksTrainer(chosen, TINY, source_of("world", 40), verifier, tmp_path)
-    trainer.model.train()
+    trainer = make_trainer(recipe(f"trl.bf16={str(bf16).lower()}"), tmp_path)
     inputs = [trainer.train_dataset[number // 4] for number in range(8)]
     batch = trainer._generate_and_score_completions([dict(row) for row in inputs])
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
@@ -85,9 +59,9 @@ def test_the_trainers_log_probabilities_are_the_samplers(bf16: bool, mean: float
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(RECIPES / "tiny-grpo.toml", whole, [*SMALL, "trl.max_steps=4"])
-    train(RECIPES / "tiny-grpo.toml", parts, [*SMALL, "trl.max_steps=2"])
-    train(RECIPES / "tiny-grpo.toml", parts, [*SMALL, "trl.max_steps=4"])
+    train(RECIPE, whole, [*SMALL, "trl.max_steps=4"])
+    train(RECIPE, parts, [*SMALL, "trl.max_steps=2"])
+    train(RECIPE, parts, [*SMALL, "trl.max_steps=4"])
     undisturbed, resumed = rows(whole), rows(parts)
     assert sorted(undisturbed) == sorted(resumed) == [1, 2, 3, 4]
     for step in (3, 4):
@@ -99,7 +73,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
 
 def test_the_last_checkpoints_can_be_averaged(tmp_path: Path) -> None:
     settings = [*SMALL, "trl.save_steps=1", "trl.save_total_limit=3", "trl.max_steps=3", "trl.learning_rate=1e-2"]
-    train(RECIPES / "tiny-grpo.toml", tmp_path, [*settings, "average=2"])
+    train(RECIPE, tmp_path, [*settings, "average=2"])
     name = "model.language_model.layers.0.self_attn.q_proj.weight"
     first, last, mean = (
         load_file(tmp_path / folder / "model.safetensors")[name]
@@ -108,37 +82,28 @@ def test_the_last_checkpoints_can_be_averaged(tmp_path: Path) -> None:
     assert not torch.equal(first, last)
     assert torch.allclose(mean, (first + last) / 2, atol=1e-6)
     with pytest.raises(TrainingStopped, match="save_total_limit"):
-        train(RECIPES / "tiny-grpo.toml", tmp_path, [*settings, "average=4"])
+        train(RECIPE, tmp_path, [*settings, "average=4"])
 
 
-def test_settled_questions_can_be_left_out(tmp_path: Path) -> None:
+def test_questions_without_mixed_outcomes_can_be_left_out(tmp_path: Path) -> None:
     """At temperature 1 and 40 tokens a look the start answers some of 16 questions always alike, and some not."""
-    chosen = recipe("samples=16")
-    trainer = LooksTrainer(
-        chosen.model_copy(update={"probe": 4}),
-        TINY,
-        source_of("world", 16),
-        Verifier(open_backend("ergo-tiny"), 40),
-        tmp_path,
-    )
-    kept = _undecided(trainer, tmp_path / "undecided.json")
+    trainer = make_trainer(recipe("samples=16", "probe=4"), tmp_path)
+    kept = mixed_outcomes(trainer, tmp_path / "mixed-outcomes.json")
     assert 0 < len(kept) < 16
-    assert _undecided(trainer, tmp_path / "again.json") == kept
-    (tmp_path / "undecided.json").write_text("[3]")
-    assert _undecided(trainer, tmp_path / "undecided.json") == [3], (
+    assert mixed_outcomes(trainer, tmp_path / "found-once-more.json") == kept
+    (tmp_path / "mixed-outcomes.json").write_text("[3]")
+    assert mixed_outcomes(trainer, tmp_path / "mixed-outcomes.json") == [3], (
         "what was found once is read, so a resumed run trains on the same"
     )
 
 
-def test_budgets_take_turns_by_question(tmp_path: Path) -> None:
-    chosen = recipe("samples=8").model_copy(update={"budgets": (30, 60)})
-    trainer = LooksTrainer(chosen, TINY, source_of("world", 8), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
-    trainer._generate([[{"role": "user", "content": str(number)}] for number in (0, 0, 1, 1)])
+def test_budgets_alternate_by_question(tmp_path: Path) -> None:
+    prompts = [[{"role": "user", "content": str(number)}] for number in (0, 0, 1, 1)]
+    trainer = make_trainer(recipe("samples=8", "budgets=[30, 60]", "trl.num_generations=2"), tmp_path)
+    trainer._generate(prompts)
     [vision] = trainer._metrics["train"]["tokens/vision"]
-    only_30 = LooksTrainer(
-        chosen.model_copy(update={"budgets": (30,)}), TINY, trainer.source, trainer.verifier, tmp_path
-    )
-    only_30._generate([[{"role": "user", "content": str(number)}] for number in (0, 0, 1, 1)])
+    only_30 = make_trainer(recipe("samples=8", "budgets=[30]", "trl.num_generations=2"), tmp_path)
+    only_30._generate(prompts)
     [few] = only_30._metrics["train"]["tokens/vision"]
     assert few <= 60 < vision <= 120
 
@@ -146,7 +111,7 @@ def test_budgets_take_turns_by_question(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_in_the_middle_the_next_ten_steps_are_the_same(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-m", "ergo", "train", str(RECIPES / "tiny-grpo.toml")]
+    command = [sys.executable, "-m", "ergo", "train", str(RECIPE)]
     settings = ["--set", *SMALL, "trl.max_steps=14", "trl.save_steps=4"]
     subprocess.run([*command, "--out", str(whole), *settings], check=True)
     process = subprocess.Popen([*command, "--out", str(killed), *settings])
@@ -163,7 +128,7 @@ def test_killed_in_the_middle_the_next_ten_steps_are_the_same(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_two_processes_share_a_step(tmp_path: Path) -> None:
-    """Groups spread over both: each rollout has its own dice, and there is one log."""
+    """Groups spread over both: each rollout has its own seed, and there is one log."""
     settings = [
         *SMALL,
         "temperature=1.3",
@@ -172,7 +137,7 @@ def test_two_processes_share_a_step(tmp_path: Path) -> None:
         "validate_every=2",
         "validation_samples=4",
     ]
-    command = ["-m", "ergo", "train", str(RECIPES / "tiny-grpo.toml"), "--set", *settings]
+    command = ["-m", "ergo", "train", str(RECIPE), "--set", *settings]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     subprocess.run([*torchrun, *command, "--out", str(tmp_path / "two")], check=True)
     subprocess.run(
@@ -203,12 +168,12 @@ def test_what_is_trained_is_in_single_precision(tmp_path: Path, monkeypatch: pyt
     )
 
 
-PAID = cycle((0.0, 1.0))
+REWARDED = cycle((0.0, 1.0))
 
 
-def in_turn(_: Evidence) -> float:
-    """A random model earns nothing; this pays every other rollout."""
-    return next(PAID)
+def every_other(_: Evidence) -> float:
+    """A random model earns nothing; this rewards every other rollout."""
+    return next(REWARDED)
 
 
 def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
@@ -217,9 +182,9 @@ def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
     settings = [
         *SMALL, f"start='{base}'", "verifier='scripted:<answer>A</answer>'", "trl.max_steps=5",
         "lora={r=4, target_modules=['q_proj', 'v_proj']}", "trl.learning_rate=1e-2", "patience=9",
-        "trl.per_device_train_batch_size=4", "reward=[{name='test_grpo:in_turn'}]",
+        "trl.per_device_train_batch_size=4", "reward=[{name='test_grpo:every_other'}]",
     ]  # fmt: skip
-    folder = train(RECIPES / "tiny-grpo.toml", tmp_path / "run", settings)
+    folder = train(RECIPE, tmp_path / "run", settings)
     assert all(weight.abs().max() > 1e-3 for weight in load_file(folder / "adapter_model.safetensors").values())
     picture = next(generate("test", 1)).image
     how = AskOptions(budget=40, sampling=Sampling(max_tokens=8))
@@ -228,31 +193,6 @@ def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
     assert adapted.error is None
     assert adapted.completions[0].logprobs != alone.completions[0].logprobs
     assert adapted.turns[0].usage.prompt_tokens == alone.turns[0].usage.prompt_tokens
-
-
-def watch(tmp_path: Path, patience: int = 3) -> Watch:
-    trainer: Any = SimpleNamespace(accelerator=SimpleNamespace(is_main_process=True))
-    return Watch(recipe(f"patience={patience}"), trainer, tmp_path)
-
-
-def logged(watching: Watch, step: int, **logs: float) -> None:
-    watching.on_log(None, SimpleNamespace(global_step=step), None, logs)
-
-
-def test_a_run_that_cannot_get_better_stops_and_says_what_to_change(tmp_path: Path) -> None:
-    with pytest.raises(TrainingStopped, match="learning_rate"):
-        logged(watch(tmp_path), 1, loss=float("nan"))
-    for stuck, advice in (
-        ({"region/area": 0.99}, "`box` more weight"),
-        ({"region/area": 0.1, "frac_reward_zero_std": 1.0}, "temperature"),
-    ):
-        watching = watch(tmp_path)
-        logged(watching, 1, **stuck)
-        logged(watching, 2, **{"region/area": 0.2, "frac_reward_zero_std": 0.0})
-        logged(watching, 3, **stuck)
-        logged(watching, 4, **stuck)
-        with pytest.raises(TrainingStopped, match=advice):
-            logged(watching, 5, **stuck)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)

@@ -1,6 +1,6 @@
 """What two looks and a verifier cost beside TRL's plain single-turn trainer: same model, same lengths, runs in turns.
 
-`pytest -m slow -s tests/train/test_grpo_speed.py` prints the table of docs/results.md.
+`pytest -m slow -s tests/rl/test_grpo_speed.py` prints the table of docs/results.md.
 """
 
 from __future__ import annotations
@@ -16,40 +16,38 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from tiny_models import fed
+from training import RECIPE, make_trainer
 from transformers import AutoModelForImageTextToText
 from trl import GRPOConfig, GRPOTrainer
 
-from ergo.backends import TINY, open_backend
+from ergo.backends import TINY
 from ergo.backends.transformers.loading import load_processor
 from ergo.backends.transformers.processor import Prepared
 from ergo.core.geometry import TokenBudget
 from ergo.core.view import View
 from ergo.images.picture import Picture
 from ergo.recipes import read_recipe
-from ergo.rl.evidence import Verifier
 from ergo.rl.recipe import grpo_recipe
-from ergo.rl.source import source_of
-from ergo.rl.trainer import Looks, LooksTrainer
+from ergo.rl.trl_bridge import TrlProcessor
 from ergo.world.questions import generate
 
-RECIPE = Path(__file__).resolve().parents[2] / "src" / "ergo" / "recipes" / "tiny-grpo.toml"
 ROLLOUTS, STEPS, ROUNDS = 64, 3, 2
-VISION, WRITTEN = 145, 26  # mean tokens of a two-look rollout of ergo-tiny under this recipe
+VISION, GENERATED = 145, 26  # mean tokens of a two-look rollout of ergo-tiny under this recipe
 
 
-class Plain(Looks):
+class Plain(TrlProcessor):
     """What stock TRL asks of a processor, with the world's pictures already at the size that is shown."""
 
     def __init__(self) -> None:
-        self.looks = load_processor(TINY)
-        super().__init__(self.looks, TINY)
+        self.views = load_processor(TINY)
+        super().__init__(self.views, TINY)
 
     def _prepared(self, text: str, images: list[Image.Image]) -> Prepared:
-        views = tuple(View.of(Picture(image), TokenBudget(10**6, patch=self.looks.patch)) for image in images)
-        return Prepared(tuple(self.looks._tokenize(text, views)), views)
+        views = tuple(View.of(Picture(image), TokenBudget(10**6, patch=self.views.patch)) for image in images)
+        return Prepared(tuple(self.views._tokenize(text, views)), views)
 
     def _fed(self, prepared: list[Prepared]) -> dict[str, Any]:
-        values, grids = self.looks.pixels([view for one in prepared for view in one.views])
+        values, grids = self.views.pixels([view for one in prepared for view in one.views])
         return {"pixel_values": values, "image_grid_thw": grids}
 
     def apply_chat_template(self, conversation: Any, tokenize: bool = False, **_: Any) -> Any:
@@ -60,7 +58,7 @@ class Plain(Looks):
             self._prepared(self._rendered(turn), image) for turn, image in zip(conversation, images, strict=True)
         ]
         ids = [list(one.ids) for one in prepared]
-        kinds = [[int(token == self.looks.image_id) for token in row] for row in ids]
+        kinds = [[int(token == self.views.image_id) for token in row] for row in ids]
         return {"input_ids": ids, "mm_token_type_ids": kinds, **self._fed(prepared)}
 
     def _rendered(self, conversation: list[dict[str, Any]]) -> str:
@@ -68,7 +66,7 @@ class Plain(Looks):
 
     def __call__(self, images: Any, text: list[str], **_: Any) -> dict[str, Any]:
         prepared = [self._prepared(one, image) for one, image in zip(text, images, strict=True)]
-        return {**fed(self.looks, prepared), **self._fed(prepared)}
+        return {**fed(self.views, prepared), **self._fed(prepared)}
 
 
 def length(completion_ids: list[list[int]], **_: Any) -> list[float]:
@@ -88,8 +86,8 @@ def plain(folder: Path) -> GRPOTrainer:
         weight.requires_grad_("visual" not in name)
     arguments = GRPOConfig(
         output_dir=str(folder), max_steps=STEPS, num_generations=8, per_device_train_batch_size=16,
-        gradient_accumulation_steps=4, gradient_checkpointing=False, max_completion_length=WRITTEN,
-        generation_kwargs={"min_new_tokens": WRITTEN}, report_to="none", save_strategy="no", use_cpu=True, bf16=False,
+        gradient_accumulation_steps=4, gradient_checkpointing=False, max_completion_length=GENERATED,
+        generation_kwargs={"min_new_tokens": GENERATED}, report_to="none", save_strategy="no", use_cpu=True, bf16=False,
         logging_steps=1,
     )  # fmt: skip
     return GRPOTrainer(
@@ -103,15 +101,14 @@ def plain(folder: Path) -> GRPOTrainer:
 
 def ours(folder: Path) -> GRPOTrainer:
     changes = [
-        "start='ergo-tiny'",
         f"trl.max_steps={STEPS}",
         "trl.report_to='none'",
         "trl.save_strategy='no'",
         "show_every=0",
+        "samples=100",
     ]
-    recipe = grpo_recipe(read_recipe(RECIPE, [*changes, "samples=100"]))
-    return LooksTrainer(
-        recipe, TINY, source_of("world", 100), Verifier(open_backend("ergo-tiny"), recipe.budget), folder
+    return make_trainer(
+        grpo_recipe(read_recipe(RECIPE, ["start='ergo-tiny'", "verifier='ergo-tiny'", *changes])), folder
     )
 
 

@@ -15,19 +15,19 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from test_grpo import recipe
 from tiny_models import kinds_of
+from training import make_trainer, recipe
 from trl.distributed import DistributedBackend
 
-from ergo.backends import TINY, open_backend
 from ergo.backends.transformers.processor import Processor
 from ergo.core.errors import UsageError
 from ergo.core.geometry import Size
 from ergo.core.messages import Sampling
 from ergo.rl import vllm_rollouts as vllm
-from ergo.rl.evidence import Verifier
-from ergo.rl.source import source_of
-from ergo.rl.trainer import LooksTrainer, Watch
+from ergo.rl.evidence import Rollout
+from ergo.rl.step import roll_out
+from ergo.rl.trl_bridge import TrlTrainer
+from ergo.rl.watch import Watch
 
 
 class Engine:
@@ -35,9 +35,9 @@ class Engine:
 
     mode = "colocate"
 
-    def __init__(self, trainer: LooksTrainer) -> None:
+    def __init__(self, trainer: TrlTrainer) -> None:
         self.trainer = trainer
-        self.processor: Processor = trainer.looks
+        self.processor: Processor = trainer.step.processor
         self.model = deepcopy(trainer.model).eval()
         self.generation_kwargs: dict[str, Any] = {}
         self.temperature = self.top_p = 1.0
@@ -82,26 +82,28 @@ class Engine:
 
 
 @pytest.fixture
-def trainer(tmp_path: Path) -> LooksTrainer:
-    made = LooksTrainer(recipe(), TINY, source_of("world", 40), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
-    made.model.train()
-    return made
+def trainer(tmp_path: Path) -> TrlTrainer:
+    return make_trainer(recipe(), tmp_path)
 
 
-def driven(trainer: LooksTrainer) -> Engine:
+def driven(trainer: TrlTrainer) -> Engine:
     """The trainer as it is after `use_vllm`."""
     engine = Engine(trainer)
     trainer.use_vllm, trainer.vllm_generation, trainer._last_loaded_step = True, engine, -1
     return engine
 
 
-def test_both_looks_are_those_of_this_process(trainer: LooksTrainer) -> None:
+def test_both_looks_are_those_of_this_process(trainer: TrlTrainer) -> None:
     """Greedy: the same ids, log-probabilities, regions and answers."""
-    samples = [trainer.source[number] for number in range(3)]
-    greedy = [Sampling(24)] * 3
-    here = trainer.rolled(samples, [40] * 3, greedy)
+    samples = [trainer.step.source[number] for number in range(3)]
+
+    def greedy() -> list[Rollout]:
+        with trainer.policy(3) as policy:
+            return roll_out(policy, samples, [40] * 3, [Sampling(24)] * 3)
+
+    here = greedy()
     engine = driven(trainer)
-    there = trainer.rolled(samples, [40] * 3, greedy)
+    there = greedy()
     assert engine.synced == 1
     for one, other in zip(here, there, strict=True):
         assert [c.token_ids for c in one.trace.completions] == [c.token_ids for c in other.trace.completions]
@@ -111,7 +113,7 @@ def test_both_looks_are_those_of_this_process(trainer: LooksTrainer) -> None:
         assert len(other.trace.turns) == 2
 
 
-def test_trl_finds_its_own_probabilities_in_what_was_sampled(trainer: LooksTrainer) -> None:
+def test_trl_finds_its_own_probabilities_in_what_was_sampled(trainer: TrlTrainer) -> None:
     """Its importance sampling correction (policy over sampler) is 1, and weights are pushed once a step."""
     engine = driven(trainer)
     for _ in range(2):
@@ -123,12 +125,18 @@ def test_trl_finds_its_own_probabilities_in_what_was_sampled(trainer: LooksTrain
     assert engine.synced == 1
 
 
-def test_a_server_is_given_runs_of_picture_tokens(trainer: LooksTrainer) -> None:
+def test_a_server_is_given_runs_of_picture_tokens(trainer: TrlTrainer) -> None:
     engine = SimpleNamespace(mode="server")
-    pad = trainer.looks.image_id
-    assert vllm.VllmBackend(engine, trainer.looks)._prompt([105, pad, pad, 106]) == [105, pad, pad, 106]
+    pad = trainer.step.processor.image_id
+    assert vllm.VllmBackend(engine, trainer.step.processor)._prompt([105, pad, pad, 106]) == [105, pad, pad, 106]
     engine.mode = "colocate"
-    assert vllm.VllmBackend(engine, trainer.looks)._prompt([105, pad, pad, 106, 106, pad]) == [105, pad, 106, 106, pad]
+    assert vllm.VllmBackend(engine, trainer.step.processor)._prompt([105, pad, pad, 106, 106, pad]) == [
+        105,
+        pad,
+        106,
+        106,
+        pad,
+    ]
 
 
 def test_several_processes_need_an_engine_each() -> None:
@@ -140,7 +148,7 @@ def test_several_processes_need_an_engine_each() -> None:
 
 
 def test_every_process_takes_part_where_weights_are_pushed_for_validation(
-    trainer: LooksTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trainer: TrlTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gathering shards is a collective: the processes that do not validate would be waited for."""
     engine = driven(trainer)
@@ -154,4 +162,4 @@ def test_sharded_weights_cannot_sample_in_their_processes(tmp_path: Path, monkey
     """FSDP itself needs GPUs: on CPUs transformers takes the setting and shards nothing."""
     monkeypatch.setattr(DistributedBackend, "is_fsdp", property(lambda _: True))
     with pytest.raises(UsageError, match="use_vllm"):
-        LooksTrainer(recipe(), TINY, source_of("world", 40), Verifier(open_backend("ergo-tiny"), 40), tmp_path)
+        make_trainer(recipe(), tmp_path)

@@ -3,7 +3,7 @@
     lmms-eval --model ergo --model_args model=openai:http://localhost:8000,budget=640 --tasks vstar_bench
 
 The answer is returned as it was read from the reply; the task scores it. A question that failed is
-returned as an empty answer, which every task counts as wrong, and is told in the log.
+returned as an empty answer, which every task counts as wrong, and is logged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Ergo(lmms):  # type: ignore[misc]
-    """model: as for `ergo ask`. budget: most vision tokens of each look. window: questions at once.
+    """model: as for `ergo ask`. budget: most vision tokens of each look. concurrency: questions at once.
 
     max_tokens: of each reply; the task's own limit is not heeded, for it is meant for an answer and
     would cut off the look before it. settings: passed to the backend (api_key, adapter, ...).
@@ -55,13 +55,13 @@ class Ergo(lmms):  # type: ignore[misc]
         self._model = open_backend(model, family, **settings)
         self._config = self._model.look_config(int(budget) if budget else None, Sampling(max_tokens=int(max_tokens)))
         self._flow = flow
-        self._window = int(concurrency)
+        self._concurrency = int(concurrency)
 
     def generate_until(self, requests: Sequence[Any]) -> list[Any]:
         """Answers in the order of the requests."""
         results: list[Any] = [None] * len(requests)
         jobs = (self._job(place, request) for place, request in enumerate(requests))
-        for trace in run(jobs, self._model.backend, self._window):
+        for trace in run(jobs, self._model.backend, self._concurrency):
             assert isinstance(trace.tag, int)  # as _job tagged it
             results[trace.tag] = _result(trace)
         return results
@@ -88,6 +88,6 @@ class Ergo(lmms):  # type: ignore[misc]
 def _result(trace: Trace) -> Any:
     if trace.error is not None:
         log.warning("not answered, and wrong: %s: %s", trace.error.kind, trace.error)
-    asked = [turn.usage.prompt_tokens for turn in trace.turns]
-    counts = TokenCounts(None if None in asked else sum(one or 0 for one in asked), trace.generated_tokens)
+    prompts = [turn.usage.prompt_tokens for turn in trace.turns]
+    counts = TokenCounts(None if None in prompts else sum(one or 0 for one in prompts), trace.generated_tokens)
     return GenerationResult(trace.answer.text if trace.answer else "", counts)

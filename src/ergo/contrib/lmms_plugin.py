@@ -11,6 +11,8 @@ from typing import Any
 
 from ergo.core.flows import Question
 
+CLASS = "ergo.contrib.lmms_model.Ergo"  # imported by name when it is asked for
+
 _OPTION = re.compile(r"\s*[\(\[]?([A-Z])[\)\]\.:]\s*(\S.*?)\s*")
 
 
@@ -18,14 +20,14 @@ def manifest() -> Any:
     """The entry point: one model, called `ergo`."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
-    return ModelManifest(model_id="ergo", simple_class_path="ergo.evals.lmms_model.Ergo")
+    return ModelManifest(model_id="ergo", simple_class_path=CLASS)
 
 
 def question_of(prompt: str) -> Question:
     """A task's prompt, taken apart: the question is what stands before lines lettered A, B, ...
 
-    The first look must not see the options, and what follows them ("answer with the letter") is said
-    by the dialect in its own way. A prompt without lettered lines is a question as a whole.
+    The first look must not see the options, and what follows them ("answer with the letter") is
+    added by the model family in its own way. A prompt without lettered lines is a question as a whole.
 
     >>> question_of("What colour?\\nA. red\\nB. blue\\nAnswer directly.")
     Question(text='What colour?', choices=('red', 'blue'))

@@ -1,6 +1,6 @@
 """Training sets: one short file each, one line each in the dict below. docs/data.md adds one.
 
-A room of its own beside `train`, because it needs no torch and what it writes serves `eval` as well.
+A package beside `rl`, because it needs no torch and what it makes serves `eval` as well.
 
     reader      a published layout -> Examples, and rows that are none
     prepare     Examples -> Samples worth training on; everything else is Dropped for a reason with a name

@@ -1,6 +1,6 @@
 """Is a question worth learning to look for? Kept: what the coarse view cannot answer and a closer look can.
 
-One flow per sample, of looks that know nothing of each other, driven by `pipeline.run` over any backend.
+One flow per sample, of looks that know nothing of each other, driven by `core.runner.run` over any backend.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ergo.samples.sample import Sample
 
 @dataclass(frozen=True)
 class Examiner:
-    """The model that is asked. budget: vision tokens of the coarse view, and of the crop."""
+    """The model that answers. budget: vision tokens of the coarse view, and of the crop."""
 
     model: Model
     budget: int
@@ -39,7 +39,7 @@ class Examiner:
 
 
 def verdict(sample: Sample, trace: Trace) -> tuple[str, str] | None:
-    """(reason, detail) to drop it; None: kept. A model that did not answer has not said that it cannot."""
+    """(reason, detail) to drop it; None: kept. A model that failed has not shown that it cannot answer."""
     if trace.error is not None:
         return "not_examined", f"{trace.error.kind}: {trace.error}"
     assert trace.answer is not None  # without an error there is one

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ergo.data.example import Dropped, Example, Row, asked, files_below
+from ergo.data.example import Dropped, Example, Row, files_below, parse_question
 from ergo.samples.sample import Sample
 from ergo.samples.tables import rows
 
@@ -37,7 +37,9 @@ def _row(row: dict[str, Any], id: str, where: str) -> Row:
             return Dropped(id, "several_pictures", f"{where}: {len(row['images'])}")
         extra = row.get("extra_info") or {}
         spoken = [message["content"] for message in row["prompt"] if message["role"] == "user"]
-        question, choices, answer = asked(extra.get("question") or spoken[-1], row["reward_model"]["ground_truth"])
+        question, choices, answer = parse_question(
+            extra.get("question") or spoken[-1], row["reward_model"]["ground_truth"]
+        )
         image = row["images"][0]["bytes"]
         if not isinstance(image, bytes):
             raise TypeError("no bytes in its picture")

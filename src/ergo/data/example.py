@@ -1,4 +1,4 @@
-"""What a reader yields: an Example, or why a row is none. Regions are made here, from the boxes of any frame."""
+"""What a reader yields: an Example, or why a row is none. Regions are made here, from the boxes of any unit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ergo.core.errors import DataError
 from ergo.core.geometry import Box, Size
 from ergo.samples.sample import Sample
 
-Frame = Literal["pixels", "fractions"]
+BoxUnit = Literal["pixels", "fractions"]
 """Of what a set's boxes count: pixels of the upright picture, or 0..1 of its sides."""
 
 Corners = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in a Frame."""
+"""x1, y1, x2, y2 in a BoxUnit."""
 
-OUTSIDE = 0.02  # share of a side by which a box may stick out; further out, it is of another frame or picture
+OUTSIDE = 0.02  # share of a side by which a box may stick out; further out, it is of another unit or picture
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Example:
 
     sample: Sample
     boxes: tuple[Corners, ...] = ()
-    frame: Frame = "pixels"
+    unit: BoxUnit = "pixels"
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Dropped:
 Row = Example | Dropped
 
 
-def region_of(boxes: Sequence[Corners], frame: Frame, picture: Size) -> Box:
+def region_of(boxes: Sequence[Corners], unit: BoxUnit, picture: Size) -> Box:
     """The smallest Box, SOURCE pixels, that holds every box; ValueError says why there is none.
 
     >>> region_of([(0.25, 0.5, 0.5, 0.75)], "fractions", Size(200, 100))
     Box(left=50, top=50, right=100, bottom=75)
     """
-    wide, high = (picture.width, picture.height) if frame == "fractions" else (1, 1)
+    wide, high = (picture.width, picture.height) if unit == "fractions" else (1, 1)
     for x1, y1, x2, y2 in boxes:
         if not (x1 < x2 and y1 < y2):  # NaN included
             raise ValueError(f"[{x1}, {y1}, {x2}, {y2}] is empty")
@@ -74,14 +74,14 @@ def region_of(boxes: Sequence[Corners], frame: Frame, picture: Size) -> Box:
 _OPTION = re.compile(r"\s*[\(\[]?([A-Z])[\)\]\.:]\s*(\S.*)")
 
 
-def asked(text: str, answer: str) -> tuple[str, tuple[str, ...], str]:
+def parse_question(text: str, answer: str) -> tuple[str, tuple[str, ...], str]:
     """Question, choices and answer of a text whose options may stand in lines of their own, from A on.
 
     The answer becomes an option's text where it is that option's letter.
 
-    >>> asked("<image>What is it?\\nA. a cup\\n(B) a pot", "B")
+    >>> parse_question("<image>What is it?\\nA. a cup\\n(B) a pot", "B")
     ('What is it?', ('a cup', 'a pot'), 'a pot')
-    >>> asked("<image>\\nWhat colour?", " red ")
+    >>> parse_question("<image>\\nWhat colour?", " red ")
     ('What colour?', (), 'red')
     """
     lines = text.replace("<image>", "").strip().splitlines()
@@ -91,8 +91,8 @@ def asked(text: str, answer: str) -> tuple[str, tuple[str, ...], str]:
     if len(letters) < 2 or not in_order:
         return "\n".join(lines).strip(), (), answer.strip()
     stem = "\n".join(line for line, option in zip(lines, found, strict=True) if not option).strip()
-    said = _OPTION.fullmatch(answer.strip() + " .")
-    letter = said[1] if said else answer.strip().strip("().").upper()
+    labelled = _OPTION.fullmatch(answer.strip() + " .")
+    letter = labelled[1] if labelled else answer.strip().strip("().").upper()
     return stem, tuple(letters.values()), letters.get(letter, answer.strip())
 
 

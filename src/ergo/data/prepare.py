@@ -42,7 +42,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """words: most words of a free answer. known: pictures to keep out. window: flows under way at once."""
+    """words: most words of a free answer. known: pictures to keep out. concurrency: samples examined at once."""
 
     words: int = 5
     known: Known | None = None
@@ -84,7 +84,7 @@ def _opened(row: Row, wanted: FilterConfig) -> Sample | Dropped:
     sample = row.sample
     try:
         picture = load_image(sample.image)
-        region = region_of(row.boxes, row.frame, picture.size) if row.boxes else None
+        region = region_of(row.boxes, row.unit, picture.size) if row.boxes else None
     except PictureError as error:
         return Dropped(sample.id, "picture", f"{error.kind}: {error}")
     except ValueError as error:

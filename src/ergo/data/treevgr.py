@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ergo.data.example import Dropped, Example, Row, asked, files_below
+from ergo.data.example import Dropped, Example, Row, files_below, parse_question
 from ergo.samples.sample import Sample
 from ergo.samples.tables import rows
 
@@ -34,7 +34,7 @@ def _row(row: dict[str, Any], id: str, folder: Path, where: str) -> Row:
     try:
         if len(row["images"]) != 1:
             return Dropped(id, "several_pictures", f"{where}: {len(row['images'])}")
-        question, choices, answer = asked(row["problem"], row["answer"])
+        question, choices, answer = parse_question(row["problem"], row["answer"])
         marked = [one for one in row.get("target_instances") or () if one]
         boxes = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in (one["bbox"] for one in marked))
         names = [str(one.get("name") or one.get("label") or "") for one in marked]

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ergo.data.example import Corners, Dropped, Example, Row, asked, files_below
+from ergo.data.example import Corners, Dropped, Example, Row, files_below, parse_question
 from ergo.samples.sample import Sample
 from ergo.samples.tables import rows
 
@@ -44,10 +44,10 @@ def _row(row: dict[str, Any], id: str, pictures: Path, where: str) -> Row:
     try:
         question, reply = (row["conversations"][place]["value"] for place in (0, 1))
         image = row["image"] if isinstance(row["image"], str) else row["image"][0]
-        thought, closing, said = reply.rpartition("</think>")
+        thought, closing, answered = reply.rpartition("</think>")
         if not closing:
             return Dropped(id, "layout", f"{where}: its reply has no </think>")
-        question, choices, answer = asked(question, said.replace("<answer>", "").replace("</answer>", ""))
+        question, choices, answer = parse_question(question, answered.replace("<answer>", "").replace("</answer>", ""))
         sample = Sample(id, pictures / image, question, answer, choices, category=image.split("/")[0])
         return Example(sample, _marked(thought), "fractions")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

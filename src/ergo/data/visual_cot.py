@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ergo.data.example import Corners, Dropped, Example, Row, asked, files_below, json_rows
+from ergo.data.example import Corners, Dropped, Example, Row, files_below, json_rows, parse_question
 from ergo.samples.sample import Sample
 
 FETCH = "hf download deepcs233/Visual-CoT --repo-type dataset --local-dir FOLDER, then cat its tar parts | tar xz"
@@ -32,7 +32,7 @@ def read(folder: Path) -> Iterator[Row]:
 
 def _row(row: dict[str, object], id: str, name: str, pictures: Path, where: str) -> Row:
     try:
-        question, choices, answer = asked(str(row["question"]), str(row["answer"]))
+        question, choices, answer = parse_question(str(row["question"]), str(row["answer"]))
         wide, high = float(str(row["width"])), float(str(row["height"]))
         sample = Sample(id, pictures / str(row["image"]), question, answer, choices, category=name)
         return Example(sample, _fractions(row["bboxs"], wide, high), "fractions")

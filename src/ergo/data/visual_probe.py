@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ergo.data.example import Dropped, Example, Row, asked, files_below, json_rows
+from ergo.data.example import Dropped, Example, Row, files_below, json_rows, parse_question
 from ergo.samples.sample import Sample
 
 FETCH = "hf download Mini-o3/VisualProbe_train --repo-type dataset --local-dir FOLDER"
@@ -32,8 +32,10 @@ def _row(row: dict[str, Any], number: str, folder: Path, where: str) -> Row:
         id = str(row.get("doc_id", number))
         if len(row["images"]) != 1:
             return Dropped(id, "several_pictures", f"{where}: {len(row['images'])}")
-        said = row["solution"]
-        question, choices, answer = asked(row["problem"], said[0] if isinstance(said, list) else said)
+        solution = row["solution"]
+        question, choices, answer = parse_question(
+            row["problem"], solution[0] if isinstance(solution, list) else solution
+        )
         image = folder / "data" / row["images"][0].rpartition("data/")[2]
         return Example(Sample(id, image, question, answer, choices, category=str(row.get("data_source") or "")))
     except (KeyError, TypeError, IndexError, AttributeError) as error:

@@ -1,8 +1,8 @@
 """Advantages of their own for each reply: the first chose where to look, the second what to say (DTPO, AdaptVision, arXiv 2512.03794).
 
 GRPO gives every token of a rollout the same advantage, so a good region is blamed for an answer that was misread. Here a
-reward that names a turn is paid to the tokens of that reply alone, and each reply weighs the same in the loss, however
-long it is. TRL's loss takes advantages token by token; nothing else of it changes.
+reward that names a turn is assigned to the tokens of that reply alone, and each reply weighs the same in the loss,
+however long it is. TRL's loss takes advantages token by token; nothing else of it changes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,27 @@ from ergo.rl.rewards import Reward
 TURNS = (1, 2)
 
 
-def turns_of(sampled: torch.Tensor) -> torch.Tensor:
-    """Number of the reply to which each token belongs, from 1; 0 where the model did not say it.
+def left_out(scores: torch.Tensor, group: int) -> torch.Tensor:
+    """Which rollouts cannot be compared with the others of their group [rollouts]: they lack a score that others have.
 
-    sampled: [rollouts, tokens], 1 for what was said by the model.
+    scores: [rollouts, rewards], nan where there is none; groups are `group` rows that follow each other. Added up
+    without it, a rollout would look worse than it was. A group of which fewer than two, or less than half, remain
+    is left out whole: its mean would say little.
+
+    >>> nan = torch.nan
+    >>> left_out(torch.tensor([[1.0, 0], [nan, nan], [0, 1], [1, 1], [0, nan], [0, nan], [1, nan], [1, 1]]), 4).tolist()
+    [False, True, False, False, True, True, True, True]
+    """
+    grouped = scores.view(-1, group, scores.shape[1]).isnan()
+    lacking = (grouped & ~grouped.all(1, keepdim=True)).any(2) | grouped.all(2)
+    remaining = (~lacking).sum(1, keepdim=True)
+    return (lacking | (remaining < max(2, group / 2))).view(-1)
+
+
+def turns_of(sampled: torch.Tensor) -> torch.Tensor:
+    """Number of the reply to which each token belongs, from 1; 0 where the model did not sample it.
+
+    sampled: [rollouts, tokens], 1 for tokens of the model.
 
     >>> turns_of(torch.tensor([[1, 1, 0, 0, 1], [1, 0, 0, 0, 0]])).tolist()
     [[1, 1, 0, 0, 2], [1, 0, 0, 0, 0]]
@@ -30,12 +47,12 @@ def turns_of(sampled: torch.Tensor) -> torch.Tensor:
 
 
 def turn_rewards(scores: torch.Tensor, rewards: Sequence[Reward]) -> torch.Tensor:
-    """Weighted sums [rollouts, 2] of the rewards [rollouts, rewards] that each turn is paid; nan where none applies.
+    """Weighted sums [rollouts, 2] of the rewards [rollouts, rewards] that are assigned to each turn; nan where none applies.
 
-    A reward without a turn is paid to both.
+    A reward without a turn is assigned to both.
 
-    >>> paid = [Reward("region", turn=1), Reward("accuracy", turn=2), Reward("format", 0.5)]
-    >>> turn_rewards(torch.tensor([[1.0, 0.0, 1.0]]), paid).tolist()
+    >>> rewards = [Reward("region", turn=1), Reward("accuracy", turn=2), Reward("format", 0.5)]
+    >>> turn_rewards(torch.tensor([[1.0, 0.0, 1.0]]), rewards).tolist()
     [[1.5, 0.5]]
     """
     weights = torch.tensor([reward.weight for reward in rewards], device=scores.device)
@@ -83,5 +100,5 @@ def spread(advantages: torch.Tensor, turns: torch.Tensor, tokens: torch.Tensor) 
     [[0.6666666865348816, 0.6666666865348816, 0.6666666865348816, 0.0, -2.0]]
     """
     scale = tokens.sum() / (len(TURNS) * tokens.clamp(min=1))
-    paid: torch.Tensor = torch.nn.functional.pad(advantages * scale, (1, 0))  # turn 0: nothing
-    return paid.gather(1, turns.clamp(max=len(TURNS)))
+    by_turn: torch.Tensor = torch.nn.functional.pad(advantages * scale, (1, 0))  # turn 0: nothing
+    return by_turn.gather(1, turns.clamp(max=len(TURNS)))

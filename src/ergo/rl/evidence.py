@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,11 +22,31 @@ from ergo.traces.run import run
 
 @dataclass(frozen=True)
 class Rollout:
-    """One finished coarse-to-fine flow about a sample whose picture is open."""
+    """One finished coarse-to-fine flow about a sample. picture: None where it could not be opened.
+
+    budget: vision tokens that each of its looks was allowed.
+    """
 
     sample: Sample
-    picture: Picture
+    picture: Picture | None
     trace: Trace
+    budget: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """In place of Evidence: something other than the policy's choice went wrong, so nothing is known of the rollout.
+
+    part: what failed: `picture`, `policy` (no reply), or `verifier`.
+    """
+
+    part: str
+    error: BackendError | PictureError
+
+    @property
+    def kind(self) -> str:
+        """For counting: `verifier_timeout`, `picture_truncated`, ..."""
+        return f"{self.part}_{self.error.kind}"
 
 
 @dataclass(frozen=True)
@@ -66,36 +86,45 @@ def is_well_formed(trace: Trace) -> bool:
     return thinks and trace.answer.region_reading == "exact" and trace.answer.reading == "exact"
 
 
-def gather(rollouts: Sequence[Rollout], verifier: Verifier, allowed_tokens: int) -> list[Evidence]:
-    """Evidence of each rollout.
+def gather(rollouts: Sequence[Rollout], verifier: Verifier) -> list[Evidence | Failure]:
+    """What is known of each rollout, or how it failed.
 
-    Where no region could be read there is no crop, and nothing is verified (the paper does not say; our
-    choice). A rollout that ended in an error has looked nowhere and answered nothing.
+    Where no region could be read there is no crop, and nothing is verified: the policy named none, so
+    it has earned nothing (the paper does not say; our choice). That is no failure.
     """
-    boxes = [one.trace.answer.region if one.trace.answer else None for one in rollouts]
-    cropped = [(number, box) for number, box in enumerate(boxes) if box]
-    verdicts = verifier.answers([(rollouts[number].sample, rollouts[number].picture, box) for number, box in cropped])
-    verified: list[bool | None] = [False] * len(rollouts)
-    for (number, _), verdict in zip(cropped, verdicts, strict=True):
-        verified[number] = verdict if isinstance(verdict, bool) else None
-    return [
-        Evidence(
-            picture=one.picture.size,
-            region=box,
-            right=answered_right(one.sample, one.trace),
-            verified=verdict,
-            well_formed=is_well_formed(one.trace),
-            truth=one.sample.region,
-            vision_tokens=one.trace.vision_tokens,
-            allowed_tokens=allowed_tokens,
-        )
-        for one, box, verdict in zip(rollouts, boxes, verified, strict=True)
-    ]
+    crops: list[tuple[Sample, Picture, Box]] = []
+    for one in rollouts:
+        if one.picture and one.trace.answer and one.trace.answer.region:
+            crops.append((one.sample, one.picture, one.trace.answer.region))
+    verdicts = iter(verifier.answers(crops))
+    return [_known(one, verdicts) for one in rollouts]
+
+
+def _known(one: Rollout, verdicts: Iterator[bool | BackendError | PictureError]) -> Evidence | Failure:
+    """verdicts: of the rollouts that have a crop, in their order."""
+    if one.trace.error:
+        return Failure("picture" if isinstance(one.trace.error, PictureError) else "policy", one.trace.error)
+    assert one.picture  # as there was no error
+    assert one.trace.answer
+    region = one.trace.answer.region
+    verdict = next(verdicts) if region else False
+    if not isinstance(verdict, bool):
+        return Failure("verifier", verdict)
+    return Evidence(
+        picture=one.picture.size,
+        region=region,
+        right=answered_right(one.sample, one.trace),
+        verified=verdict,
+        well_formed=is_well_formed(one.trace),
+        truth=one.sample.region,
+        vision_tokens=one.trace.vision_tokens,
+        allowed_tokens=2 * one.budget,
+    )
 
 
 @dataclass(frozen=True)
 class VerifierErrors:
-    """A verifier that guesses pays for bad crops: shares of 1 it answers rightly from crops that do and do not show it.
+    """A verifier that guesses rewards bad crops: shares of 1 it answers rightly from crops that do and do not show it.
 
     failed: calls without an answer, of all.
     """
@@ -105,10 +134,10 @@ class VerifierErrors:
     failed: int
 
 
-def error_rate(verifier: Verifier, rollouts: Sequence[tuple[Sample, Picture]], seed: int) -> VerifierErrors:
+def error_rate(verifier: Verifier, samples: Sequence[tuple[Sample, Picture]], seed: int) -> VerifierErrors:
     """Measured on the true regions, widened by half a side, and on boxes of the same size elsewhere."""
     rng = np.random.default_rng(seed)
-    known = [(sample, picture, sample.region) for sample, picture in rollouts if sample.region]
+    known = [(sample, picture, sample.region) for sample, picture in samples if sample.region]
     true = [(sample, picture, _widened(region, picture)) for sample, picture, region in known]
     elsewhere = [(sample, picture, _elsewhere(rng, region, picture)) for sample, picture, region in known]
     wrong = [(sample, picture, box) for sample, picture, box in elsewhere if box]

@@ -45,6 +45,7 @@ class GrpoRecipe(RecipeTable):
     validation, validate_every: a source as `data`, and steps between two measurements on `validation_samples` of
         it (0: never). show_every: steps between rollouts saved as pictures (0: never).
     patience: steps without signal, or with the whole picture as region, before the run stops itself.
+    max_failed_steps: the same for steps in a row of which at least half of the rollouts failed.
     """
 
     kind: Literal["grpo"]
@@ -68,6 +69,7 @@ class GrpoRecipe(RecipeTable):
     validate_every: NonNegativeInt = 50
     show_every: NonNegativeInt = 50
     patience: PositiveInt = 25
+    max_failed_steps: PositiveInt = 3
     threads: PositiveInt = 1
 
     def model_post_init(self, _: Any) -> None:

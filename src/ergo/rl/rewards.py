@@ -1,8 +1,9 @@
-"""Rewards: one equation, one pure function (paper section 3; `docs/rewards.md` says what each one pays for).
+"""Rewards: one equation, one pure function (paper section 3; `docs/rewards.md` says what each one is for).
 
 A reward reads Evidence, what is known of one finished rollout, and returns a score, or None where it
-does not apply: the verifier did not answer, or no true region is known. None is left out of the sum
-and counted; it is never a silent zero. Asking a model for evidence happens in `evidence.py`.
+does not apply (no true region is known). Where it applies to some rollouts of a group only, the others
+are left out of the group: None is never a silent zero. Evidence itself is gathered in `evidence.py`; a
+rollout without it (a dead verifier, a broken picture) is a Failure there and is never scored.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from ergo.core.errors import UsageError
 from ergo.core.geometry import Box, Size
 
 GAMMA = 0.6  # paper eq. 2: most true regions of TreeVGR, Visual-CoT, V* and VGR cover less
-ALPHA, BETA = 1.0, 0.5  # weights of region verification and box adjustment in r_TCE
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Evidence:
 
     picture: its size. region: what was looked at closely, SOURCE pixels; None for the whole picture
     again. right: the answer matches. verified: the frozen verifier answers rightly from the crop
-    alone; None where it failed. well_formed: <think> and an exact <zoom> in the first reply, <answer>
+    alone; False without a readable region, for then there is no crop. well_formed: <think> and an exact <zoom> in the first reply, <answer>
     in the second. truth: the smallest true region, where known. vision_tokens: of both views.
     allowed_tokens: of both views, at most.
     """
@@ -36,7 +36,7 @@ class Evidence:
     picture: Size
     region: Box | None
     right: bool
-    verified: bool | None
+    verified: bool
     well_formed: bool
     truth: Box | None
     vision_tokens: int
@@ -48,12 +48,12 @@ class Evidence:
         return self.region.area / self.picture.area if self.region else 1.0
 
 
-# ── the paper's ────────────────────────────────────────────────────────────────────────────────
+# ── the paper's: R = r_TCE + r_acc + r_format, r_TCE = r_region + 0.5 r_box (weights: in the recipe) ──────────
 
 
-def region_verification(evidence: Evidence) -> float | None:
-    """r_region = 1[match(R(crop, q), answer)], R frozen, the crop alone (section 3, eq. 1); 0 without a readable region."""
-    return None if evidence.verified is None else float(evidence.verified)
+def region_verification(evidence: Evidence) -> float:
+    """r_region = 1[match(R(crop, q), answer)], R frozen, the crop alone (section 3, eq. 1)."""
+    return float(evidence.verified)
 
 
 def box_adjustment(evidence: Evidence, gamma: float = GAMMA) -> float:
@@ -68,15 +68,6 @@ def box_adjustment(evidence: Evidence, gamma: float = GAMMA) -> float:
     return float(evidence.area <= gamma)
 
 
-def task_driven_contextual_exploration(region: float, box: float, alpha: float = ALPHA, beta: float = BETA) -> float:
-    """r_TCE = alpha r_region + beta r_box, alpha 1, beta 0.5.
-
-    >>> task_driven_contextual_exploration(1, 1), task_driven_contextual_exploration(0, 1)
-    (1.5, 0.5)
-    """
-    return alpha * region + beta * box
-
-
 def accuracy(evidence: Evidence) -> float:
     """r_acc = 1[match(answer, truth)]."""
     return float(evidence.right)
@@ -85,15 +76,6 @@ def accuracy(evidence: Evidence) -> float:
 def well_formed(evidence: Evidence) -> float:
     """r_format: the tags of both turns are there; its scale is not published, 0/1 is our choice."""
     return float(evidence.well_formed)
-
-
-def total(region: float, box: float, acc: float, form: float) -> float:
-    """R = r_TCE + r_acc + r_format, one scalar for both turns.
-
-    >>> total(1, 1, 1, 1), total(region=1, box=0, acc=1, form=1)
-    (3.5, 3.0)
-    """
-    return task_driven_contextual_exploration(region, box) + acc + form
 
 
 # ── what later work found better ───────────────────────────────────────────────────────────────
@@ -112,7 +94,7 @@ def smooth_box(evidence: Evidence, sharpness: float = 4.0) -> float:
 
 
 def gated_box(evidence: Evidence, sharpness: float = 4.0) -> float:
-    """`smooth_box`, paid only for right answers, so that no crop is shrunk past usefulness (FoveateR)."""
+    """`smooth_box` for right answers only, so that no crop is shrunk past usefulness (FoveateR)."""
     return smooth_box(evidence, sharpness) if evidence.right else 0.0
 
 
@@ -154,8 +136,9 @@ REWARDS: Mapping[str, Callable[..., float | None]] = MappingProxyType(
 class Reward:
     """One line of a recipe: which reward, its weight in the sum, and its constants.
 
-    name: a key of REWARDS, or `module:function` of your own, a function of Evidence. turn: the reply that it is paid to, 1 (where
-    to look) or 2 (the answer); None for both. Where any reward names one, each reply has its own advantage (train/turns.py).
+    name: a key of REWARDS, or `module:function` of your own, a function of Evidence. turn: the reply that it is assigned to,
+    1 (where to look) or 2 (the answer); None for both. Where any reward names one, each reply has its own advantage
+    (advantages.py).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}  # read from a recipe
@@ -168,7 +151,7 @@ class Reward:
     def __post_init__(self) -> None:
         if self.turn not in (None, 1, 2):
             raise UsageError(
-                f"the reward {self.name} is paid to turn 1 (where to look) or 2 (the answer), not {self.turn!r}"
+                f"the reward {self.name} is assigned to turn 1 (where to look) or 2 (the answer), not {self.turn!r}"
             )
 
     def scorer(self) -> partial[float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Protocol
 
@@ -22,10 +23,10 @@ class Source(Protocol):
 
 
 class World:
-    """Scenes of one split, drawn when asked for; categories in turn, as in the splits that are measured.
+    """Scenes of one split, drawn when asked for; categories alternated, as in the splits that are measured.
 
-    first: seed of the first scene. Each number owns ATTEMPTS seeds, of which the first that has a
-    question of its category is taken.
+    first: seed of the first scene. Each number owns ATTEMPTS seeds, of which the first whose scene has a question
+    of its category is taken.
     """
 
     ATTEMPTS = 64
@@ -44,9 +45,9 @@ class World:
             seed = self.first + number * self.ATTEMPTS + attempt
             scene = compose(seed, self.split)
             rng = np.random.default_rng([11, SPLITS.index(self.split), seed])
-            asked = ask(scene, rng, category, scene.landmarks[0])
-            if asked is not None:
-                return to_sample(scene, asked, draw(scene))
+            posed = ask(scene, rng, category, scene.landmarks[0])
+            if posed is not None:
+                return to_sample(scene, posed, draw(scene))
         raise UsageError(f"no {category} question in {self.ATTEMPTS} scenes of the {self.split} split")
 
 
@@ -57,6 +58,11 @@ class Lines:
         self._samples = list(read_samples(path))
         if not self._samples:
             raise UsageError(f"{path} holds no samples")
+        repeated = [id for id, count in Counter(sample.id for sample in self._samples).items() if count > 1]
+        if repeated:
+            raise UsageError(
+                f"{path}: {len(repeated)} ids stand on several lines, {repeated[0]!r} first: ids are unique"
+            )
 
     def __len__(self) -> int:
         return len(self._samples)

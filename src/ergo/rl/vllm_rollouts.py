@@ -1,4 +1,4 @@
-"""Rollouts by the vLLM that TRL drives (`trl.use_vllm = true`): TRL pushes the weights, vLLM says both replies.
+"""Rollouts by the vLLM that TRL drives (`trl.use_vllm = true`): TRL pushes the weights, vLLM samples both replies.
 
 The flows, the ids and the views are those of every other backend; only the sampling is elsewhere. vLLM itself needs a GPU and an environment
 of its own pins, and was not run here: the tests stand an engine in its place that takes what TRL 1.16 hands to it.
@@ -37,10 +37,10 @@ class VllmBackend:
             groups[replace(request.sampling, seed=None)].append(place)
         results: dict[int, Completion | BackendError] = {}
         for sampling, places in groups.items():
-            results |= zip(places, self._say([requests[place] for place in places], sampling), strict=True)
+            results |= zip(places, self._sample([requests[place] for place in places], sampling), strict=True)
         return [results[place] for place in range(len(requests))]
 
-    def _say(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion | BackendError]:
+    def _sample(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion | BackendError]:
         engine, began = self.engine, time.perf_counter()
         prepared = [self.processor.whole(request) for request in requests]
         engine.temperature, engine.top_p, engine.max_completion_length = (
@@ -63,7 +63,7 @@ class VllmBackend:
         ]
 
     def _prompt(self, ids: Sequence[int]) -> list[int]:
-        """In this process vLLM expands each picture's token itself, and would do it again; its server takes runs (trl#6294)."""
+        """In this process vLLM expands each picture's token itself, and would do so twice; its server takes runs (trl#6294)."""
         if self.engine.mode == "server":
             return list(ids)
         runs = ((token, list(run)) for token, run in groupby(ids))

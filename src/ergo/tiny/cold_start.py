@@ -1,7 +1,7 @@
-"""The cold start: a tiny policy learns to look, by being shown how.
+"""The cold start: supervised learning of both looks for a tiny policy.
 
 Every batch is made by its number (lessons.py), so a run that is killed and resumed is the run that
-was not. Coordinates are words; the target of a coordinate is spread a little over its neighbours,
+was not. Each coordinate is one token; the target of a coordinate is spread a little over its neighbours,
 because nearly right is nearly right.
 """
 
@@ -11,30 +11,22 @@ import json
 import logging
 import math
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb
 
 from ergo.backends.transformers.loading import load_processor
 from ergo.backends.transformers.processor import Normalisation, Processor
-from ergo.core.geometry import Box, TokenBudget
-from ergo.core.view import View
 from ergo.families import ERGO_TINY
-from ergo.families.base import with_choices
-from ergo.images.picture import Picture
 from ergo.recipes import weights
 from ergo.tiny import model as tiny
-from ergo.tiny.lessons import GROUPS, Lessons
+from ergo.tiny.corpus import corpus
+from ergo.tiny.lessons import Lessons
+from ergo.tiny.losses import Accuracy, AttentionLoss, patch_label_loss, smoothed_targets
 from ergo.tiny.packing import IGNORED, attention
 from ergo.tiny.recipe import SftRecipe
-from ergo.tiny.teacher import GRID, say_answer, say_patterns, say_places, say_region, snapped, text_of
-from ergo.world.questions import CATEGORIES, ask
-from ergo.world.scene import PATTERNS, compose
 
 log = logging.getLogger(__name__)
 
@@ -60,17 +52,23 @@ def train(recipe: SftRecipe, out: Path) -> Path:
         recipe.box_jitter,
         recipe.repeat_location,
     )
-    spread = softened(processor.tokenizer, recipe.label_smoothing).to(device)
-    judge = Judge(processor.tokenizer)
+    targets = smoothed_targets(processor.tokenizer, recipe.label_smoothing).to(device)
+    accuracy = Accuracy(processor.tokenizer)
     started = time.perf_counter()
     for step, batch in enumerate(_batches(lessons, first, recipe.workers), first):
+        rate = schedule(step, recipe.warmup, len(lessons))
         for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-            group["lr"] = group["highest"] * _schedule(step, recipe.warmup, len(lessons))
-        loss = _learn(model, optimisers, _to(batch, device), spread, judge, recipe)
+            group["lr"] = group["highest"] * rate
+        on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+        loss = learn(model, optimisers, on_device, targets, accuracy, recipe)
         if not math.isfinite(loss):
             raise RuntimeError(f"the loss is {loss} at step {step}: lower rate, or go back to a checkpoint")
         if (step + 1) % recipe.log_every == 0:
-            row = {"step": step + 1, "seconds": round(time.perf_counter() - started, 1), **judge.summary()}
+            row = {
+                "step": step + 1,
+                "rate": round(rate, 4),
+                "seconds": round(time.perf_counter() - started, 1),
+            } | accuracy.summary()
             with (out / "log.jsonl").open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
             log.info("%s", row)
@@ -78,38 +76,6 @@ def train(recipe: SftRecipe, out: Path) -> Path:
             _save(out, model, processor, optimisers, step + 1)
     (out / "recipe.json").write_text(recipe.model_dump_json(indent=2, by_alias=True) + "\n")
     return out / "checkpoint"
-
-
-def corpus(scenes: int = 200) -> Iterator[str]:
-    """Everything the world says, for the tokenizer; and each coordinate often enough to become a word."""
-    rng = np.random.default_rng(0)
-    for seed in range(scenes):
-        scene = compose(seed, "train")
-        view = _blank(scene.size.width, scene.size.height)
-        yield from (
-            "What is where?",
-            "What is on each?",
-            text_of(say_places(scene, view)),
-            text_of(say_patterns(scene)),
-        )
-        for category in CATEGORIES:
-            for mark in scene.landmarks:
-                asked = ask(scene, rng, category, mark)
-                if asked is not None:
-                    yield ERGO_TINY.prompts.region.format(question=asked.question)
-                    yield with_choices(asked.question, asked.choices)
-                    yield text_of(say_region(asked, view, snapped(asked.honest, view)))
-                    yield text_of(say_answer(asked, view))
-    for number in range(0, 1001, GRID):
-        yield from [f"[{number}, {number}"] * 200
-
-
-def _blank(width: int, height: int) -> View:
-    """A view of nothing: the corpus needs its frame only."""
-    from PIL import Image
-
-    picture = Picture(Image.new("RGB", (width, height)))
-    return View.of(picture, TokenBudget(64), Box.whole(picture.size))
 
 
 def _model(recipe: SftRecipe, out: Path) -> tuple[Any, Processor]:
@@ -133,10 +99,6 @@ def _batches(lessons: Lessons, first: int, workers: int) -> Iterator[dict[str, t
         rest, batch_size=None, num_workers=workers, prefetch_factor=6 if workers else None
     )
     yield from loader
-
-
-def _to(batch: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
-    return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def _optimisers(model: Any, recipe: SftRecipe) -> tuple[torch.optim.Optimizer, ...]:
@@ -163,24 +125,29 @@ def _optimisers(model: Any, recipe: SftRecipe) -> tuple[torch.optim.Optimizer, .
     return muon, adam
 
 
-def _schedule(step: int, warmup: int, total: int) -> float:
+def schedule(step: int, warmup: int, total: int) -> float:
+    """Share of the highest rate: it rises over `warmup` steps, and falls as a cosine to a twentieth.
+
+    >>> [round(schedule(step, 4, 1000), 2) for step in (0, 1, 3, 4, 500, 1000)]
+    [0.25, 0.5, 1.0, 1.0, 0.53, 0.05]
+    """
     cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / total))
-    return min(1.0, (step + 1) / warmup) * cosine
+    return min(1.0, (step + 1) / max(1, warmup)) * cosine
 
 
 Optimisers = Sequence[torch.optim.Optimizer]
 
 
-def _learn(
+def learn(
     model: Any,
     optimisers: Optimisers,
     batch: dict[str, torch.Tensor],
-    spread: torch.Tensor,
-    judge: Judge,
+    targets: torch.Tensor,
+    accuracy: Accuracy,
     recipe: SftRecipe,
 ) -> float:
     """One step; returns the loss (nats per taught token)."""
-    attention_layer = Watched(model.model.language_model.layers[recipe.attention_layer])
+    attention_loss = AttentionLoss(model.model.language_model.layers[recipe.attention_layer])
     seen = model.model.get_image_features(batch["pixel_values"], batch["image_grid_thw"], return_dict=True)
     hidden = model.model(
         input_ids=batch["input_ids"],
@@ -191,147 +158,27 @@ def _learn(
     taught = batch["labels"] != IGNORED
     logits = model.lm_head(hidden[taught])
     labels = batch["labels"][taught]
-    loss = -(spread[labels] * logits.log_softmax(-1)).sum(-1).mean()
-    named = loss.new_zeros(())
+    loss = -(targets[labels] * logits.log_softmax(-1)).sum(-1).mean()
+    patches = loss.new_zeros(())
     if recipe.patch_label_weight:
-        named = name_what_lies_under(model, hidden[batch["input_ids"] == model.config.image_token_id], batch["under"])
+        vision = hidden[batch["input_ids"] == model.config.image_token_id]
+        patches = patch_label_loss(model, vision, batch["under"])
     model.zero_grad()
-    looked = attention_layer.loss(batch["look_from"], batch["look_at"])
-    (loss + recipe.patch_label_weight * named + recipe.attention_weight * looked).backward()
+    attended = attention_loss.loss(batch["look_from"], batch["look_at"])
+    (loss + recipe.patch_label_weight * patches + recipe.attention_weight * attended).backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     for optimiser in optimisers:
         optimiser.step()
-    judge.see(
+    accuracy.add(
         logits.detach(),
         labels,
         batch["group"][taught],
-        float(loss.detach()),
-        float(norm),
-        float(named.detach()),
-        float(looked.detach()),
+        loss=float(loss.detach()),
+        gradient_norm=float(norm),
+        patch_label_loss=float(patches.detach()),
+        attention_loss=float(attended.detach()),
     )
     return float(loss.detach())
-
-
-def name_what_lies_under(model: Any, hidden: torch.Tensor, under: torch.Tensor) -> torch.Tensor:
-    """Loss of saying, at each vision token [tokens, hidden], the word for what lies under it.
-
-    Said by the language model's last layer, where it is in nobody's way: said by the vision tower's
-    features themselves, naming drove the position out of them (docs/log.md).
-    """
-    known = under != IGNORED
-    under = under[known]
-    losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[known]), under, reduction="none")
-    weights = torch.where(under == model.config.pad_token_id, 0.15, 1.0)
-    mean: torch.Tensor = (losses * weights).sum() / weights.sum()
-    return mean
-
-
-class Watched:
-    """Reads the attention of one layer's first heads in a forward pass, and says where it should be.
-
-    While a place or a pattern is read off the picture, the look must rest on it. Nothing is added to
-    the model: the loss (minus the log of the attention that falls on the evidence) shapes the same
-    query and key weights that the task does, and the task alone found them too late (docs/log.md).
-    """
-
-    HEADS = 2
-
-    def __init__(self, layer: Any) -> None:
-        self._attention = layer.self_attn
-        self._inputs: dict[str, Any] = {}
-        self._hook = self._attention.register_forward_pre_hook(self._keep, with_kwargs=True)
-
-    def _keep(self, _: Any, __: Any, inputs: dict[str, Any]) -> None:
-        self._inputs = inputs
-
-    def loss(self, look_from: torch.Tensor, look_at: torch.Tensor) -> torch.Tensor:
-        """look_from [looks, 2] (row, place), look_at [looks, length]; 0 where there are none."""
-        self._hook.remove()
-        hidden: torch.Tensor = self._inputs["hidden_states"]
-        if not len(look_from):
-            return hidden.new_zeros(())
-        own, width = self._attention, self._attention.head_dim
-        row, place = look_from.T
-        shape = (*hidden.shape[:2], self.HEADS, width)
-        part = self.HEADS * width
-        queries = own.q_norm((hidden @ own.q_proj.weight[:part].T).view(shape)).transpose(1, 2)
-        keys = own.k_norm((hidden @ own.k_proj.weight[:part].T).view(shape)).transpose(1, 2)
-        queries, keys = apply_rotary_pos_emb(queries, keys, *self._inputs["position_embeddings"])
-        scores = torch.einsum("nhd,nhld->nhl", queries[row, :, place], keys[row]) * own.scaling
-        scores = scores + self._inputs["attention_mask"][row, 0, place][:, None]
-        shares = scores.log_softmax(-1).masked_fill(~look_at[:, None], -torch.inf)
-        loss: torch.Tensor = -shares.logsumexp(-1).mean()
-        return loss
-
-
-def number_words(tokenizer: Any) -> dict[int, tuple[bool, int]]:
-    """Token id -> (written with a space before, value) of every coordinate on the grid."""
-    words = {}
-    for word, token in tokenizer.get_vocab().items():
-        digits = word.lstrip("Ġ")
-        if digits.isdecimal() and digits.isascii() and int(digits) % GRID == 0 and int(digits) <= 1000:
-            words[token] = (word != digits, int(digits))
-    return words
-
-
-def softened(tokenizer: Any, deviation: float) -> torch.Tensor:
-    """[vocabulary, vocabulary]: row = target distribution of a label; one-hot but for coordinates."""
-    table = torch.eye(len(tokenizer))
-    if deviation > 0:
-        words = number_words(tokenizer)
-        for token, (spaced, value) in words.items():
-            for other, (other_spaced, other_value) in words.items():
-                if spaced == other_spaced:
-                    table[token, other] = math.exp(-(((value - other_value) / deviation) ** 2) / 2)
-    return table / table.sum(1, keepdim=True)
-
-
-class Judge:
-    """Accuracy of the words that matter, on batches that were never seen before.
-
-    near_GROUP: coordinates at most one grid step off. pattern_GROUP: pattern words. Groups: GROUPS.
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._value = torch.full((len(tokenizer),), -(10**6))
-        for token, (_, value) in number_words(tokenizer).items():
-            self._value[token] = value
-        patterns = {token for word, token in tokenizer.get_vocab().items() if word.lstrip("Ġ") in PATTERNS}
-        self._pattern = torch.tensor([token in patterns for token in range(len(tokenizer))])
-        self._sums: dict[str, list[float]] = defaultdict(list)
-
-    def see(
-        self,
-        logits: torch.Tensor,
-        labels: torch.Tensor,
-        groups: torch.Tensor,
-        loss: float,
-        norm: float,
-        named: float,
-        looked: float,
-    ) -> None:
-        """logits [taught, vocabulary]; labels and groups [taught]."""
-        said, labels, groups = logits.argmax(-1).cpu(), labels.cpu(), groups.cpu()
-        self._sums["loss"].append(loss)
-        self._sums["gradient_norm"].append(norm)
-        self._sums["naming"].append(named)
-        self._sums["looking"].append(looked)
-        number = self._value[labels] >= 0
-        for index, name in enumerate(GROUPS):
-            chosen = (groups == index) & self._pattern[labels]
-            if chosen.any():
-                self._sums[f"pattern_{name}"].append(float((said[chosen] == labels[chosen]).float().mean()))
-            chosen = (groups == index) & number
-            if chosen.any():
-                off = (self._value[said[chosen]] - self._value[labels[chosen]]).abs()
-                self._sums[f"near_{name}"].append(float((off <= GRID).float().mean()))
-
-    def summary(self) -> dict[str, float]:
-        """Means since the last call."""
-        means = {name: round(float(np.mean(values)), 4) for name, values in sorted(self._sums.items())}
-        self._sums.clear()
-        return means
 
 
 def _save(out: Path, model: Any, processor: Processor, optimisers: Optimisers, step: int) -> None:

@@ -32,7 +32,7 @@ GROUPS = ("region", "look2", "crop", "coarse", "direct", "full")
 class Mix:
     """One batch kind and how often it comes, in a stage of the course.
 
-    pictures: per batch. questions: per picture. placed: share of questions asked again until they ask for a place in the picture.
+    pictures: per batch. questions: per picture. placed: share of questions drawn anew until they ask for a place in the picture.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}  # read from a recipe
@@ -100,7 +100,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         look = TokenBudget(budget, patch=self.processor.patch)
         if mix.kind == "places":
             view = View.of(picture, look)
-            return [[self._told(view, "What is where?", say_places(scene, view), "region")]]
+            return [[self._lesson(view, "What is where?", say_places(scene, view), "region")]]
         if mix.kind == "crop":
             return self._crops(rng, scene, picture, mix, look)
         if mix.kind == "looks":
@@ -110,26 +110,26 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         elif mix.kind == "direct":  # anything between the coarse view and the full picture
             budget = round(float(np.exp(rng.uniform(np.log(budget), np.log(self.full / 2)))))
         view = View.of(picture, TokenBudget(budget, patch=self.processor.patch))
-        asked = self._questions(rng, scene, mix)
-        told = self._told(view, "What is on each?", say_patterns(scene), mix.kind)
-        return [[told, *(self._direct(view, one, mix.kind) for one in asked)]]
+        questions = self._questions(rng, scene, mix)
+        listed = self._lesson(view, "What is on each?", say_patterns(scene), mix.kind)
+        return [[listed, *(self._direct(view, one, mix.kind) for one in questions)]]
 
     def _questions(self, rng: np.random.Generator, scene: Scene, mix: Mix) -> list[PosedQuestion]:
-        asked = []
+        questions: list[PosedQuestion] = []
         for _ in range(4 * mix.questions):
             mark = scene.landmarks[int(rng.integers(len(scene.landmarks)))]
             place = bool(mix.placed) and rng.random() < mix.placed
             one = ask(scene, rng, "coarse" if place else CATEGORIES[int(rng.integers(len(CATEGORIES)))], mark)
             if one is not None and (one.placed or not place):
-                asked.append(one)
-            if len(asked) == mix.questions:
+                questions.append(one)
+            if len(questions) == mix.questions:
                 break
-        return asked
+        return questions
 
-    def _direct(self, view: View, asked: PosedQuestion, group: str) -> Conversation:
-        chat = self.family.ask_direct(view, asked.question, asked.choices)
+    def _direct(self, view: View, posed: PosedQuestion, group: str) -> Conversation:
+        chat = self.family.ask_direct(view, posed.question, posed.choices)
         return Conversation(
-            (Exchange(chat, say_answer(asked, view, view if self.repeat_location else None)),), group, group == "crop"
+            (Exchange(chat, say_answer(posed, view, view if self.repeat_location else None)),), group, group == "crop"
         )
 
     def _under(self, view: View, scene: Scene) -> np.ndarray:
@@ -137,18 +137,18 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         pattern where tokens are fine enough to show it, and the padding word for bare ground."""
         token_width = view.box.size.width / (view.size.width // view.patch)
         token_height = view.box.size.height / (view.size.height // view.patch)
-        words = np.full(view.tokens, self.processor.tokenizer.pad_token_id)
+        labels = np.full(view.tokens, self.processor.tokenizer.pad_token_id)
         readable = max(token_width, token_height) < 1.3 * PLATE * scene.unit
         for mark in scene.landmarks:
-            words[tokens_in(view, (mark.box,))] = self._word(mark.colour)
+            labels[tokens_in(view, (mark.box,))] = self._word(mark.colour)
         for box, pattern in [*((mark.plate, mark.pattern) for mark in scene.landmarks), *scene.decoys]:
-            words[tokens_in(view, (box,))] = self._word(pattern) if readable else IGNORED
-        return words
+            labels[tokens_in(view, (box,))] = self._word(pattern) if readable else IGNORED
+        return labels
 
     def _word(self, word: str) -> int:
         return int(self.processor.tokenizer.convert_tokens_to_ids("Ġ" + word))
 
-    def _told(self, view: View, question: str, reply: LabelledReply, group: str) -> Conversation:
+    def _lesson(self, view: View, question: str, reply: LabelledReply, group: str) -> Conversation:
         chat = self.family.ask_direct(view, question, ())
         return Conversation((Exchange(chat, reply),), group, group not in ("direct", "full"))
 
@@ -157,12 +157,12 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     ) -> list[list[Conversation]]:
         """Regions alone, each a pack of its own, as the verifier sees them."""
         packs = []
-        for asked in self._questions(rng, scene, mix):
-            if asked.placed:  # a crop does not tell where in the picture it lies
+        for posed in self._questions(rng, scene, mix):
+            if posed.placed:  # a crop does not tell where in the picture it lies
                 continue
-            view = View.of(picture, look, shaken(rng, asked.honest, scene))
-            told = self._told(view, "Which plates are here?", say_plates(scene, view), "crop")
-            packs.append([told, self._direct(view, asked, "crop")])
+            view = View.of(picture, look, shaken(rng, posed.honest, scene))
+            listed = self._lesson(view, "Which plates are here?", say_plates(scene, view), "crop")
+            packs.append([listed, self._direct(view, posed, "crop")])
         return packs
 
     def _looks(
@@ -170,26 +170,26 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     ) -> list[Conversation]:
         """Regions for the mix's questions; the second look for every other one.
 
-        Half of the second looks see a region a little off, which the first look then is not taught; where regions
-        are taught loosely, all of them do, so that reading is learnt from what can be read.
+        Half of the second looks see a region a little off, which the first look then is not taught; where taught
+        regions are jittered, all of them do, so that reading is learnt from what can be read.
         One more conversation lists all landmarks: dense, and so it teaches places soonest.
         """
         coarse = View.of(picture, look)
-        conversations = [self._told(coarse, "What is where?", say_places(scene, coarse), "region")]
-        for number, asked in enumerate(self._questions(rng, scene, mix)):
-            first = self.family.ask_region(coarse, asked.question)
-            box = snapped(asked.honest, coarse)
+        conversations = [self._lesson(coarse, "What is where?", say_places(scene, coarse), "region")]
+        for number, posed in enumerate(self._questions(rng, scene, mix)):
+            first = self.family.ask_region(coarse, posed.question)
+            box = snapped(posed.honest, coarse)
             closely = number % 2 == 0
             exact = not closely or (bool(rng.integers(2)) and not self.box_jitter)
             if not exact:
-                box = snapped(shaken(rng, asked.honest, scene), coarse)
+                box = snapped(shaken(rng, posed.honest, scene), coarse)
             elif self.box_jitter:
-                box = snapped(shaken(rng, asked.honest, scene, self.box_jitter), coarse)
-            looks = [Exchange(first, say_region(asked, coarse, box), taught=exact)]
+                box = snapped(shaken(rng, posed.honest, scene, self.box_jitter), coarse)
+            looks = [Exchange(first, say_region(posed, coarse, box), taught=exact)]
             if closely:
                 close = View.of(picture, look, box)
-                _, second = self.family.ask_answer("", close, asked.question, asked.choices)
-                looks.append(Exchange((second,), say_answer(asked, close, coarse if self.repeat_location else None)))
+                _, second = self.family.ask_answer("", close, posed.question, posed.choices)
+                looks.append(Exchange((second,), say_answer(posed, close, coarse if self.repeat_location else None)))
             conversations.append(Conversation(tuple(looks), "look2" if closely else "region"))
         return conversations
 

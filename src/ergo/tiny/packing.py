@@ -25,12 +25,12 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a user's messages show and ask (`asked` ends with one), and what should be said to it.
+    """What a user's messages show and ask (`prompt` ends with one), and the reply to it.
 
     taught: whether the reply is learnt, or only goes on record.
     """
 
-    asked: Chat
+    prompt: Chat
     reply: LabelledReply
     taught: bool = True
 
@@ -49,12 +49,12 @@ class Conversation:
 
     @property
     def views(self) -> tuple[View, ...]:
-        return tuple(view for exchange in self.exchanges for message in exchange.asked for view in message.views)
+        return tuple(view for exchange in self.exchanges for message in exchange.prompt for view in message.views)
 
 
 @dataclass
 class _Tokens:
-    """A conversation as tokens. taught: part of a learnt reply. look: for words read off a
+    """A conversation as tokens. taught: part of a learnt reply. look: for tokens read off a
     view, which tokens of the conversation they are read from."""
 
     ids: list[int] = field(default_factory=list)
@@ -68,9 +68,9 @@ def tokens_of(processor: Processor, conversation: Conversation) -> _Tokens:
     row = _Tokens()
     first: tuple[View, int] | None = None
     for exchange in conversation.exchanges:
-        chat += exchange.asked
+        chat += exchange.prompt
         prepared = processor.continued(row.ids, (), chat) if row.ids else processor.first(chat)
-        view = exchange.asked[-1].views[-1]
+        view = exchange.prompt[-1].views[-1]
         latest = view, len(row.ids) + prepared.ids[len(row.ids) :].index(processor.image_id)
         first = first or latest
         row.taught += [False] * (len(prepared.ids) - len(row.ids))

@@ -1,4 +1,4 @@
-"""What the cold start is taught to say, and what it should be looking at while it says it.
+"""What the cold start is taught to reply, and what it should attend to while it does.
 
 A reply is a row of pieces. A piece that is read off the picture carries where: the first look says
 where landmarks stand (`red 420 360`), what follows from that, and the box; the second reads the
@@ -35,7 +35,7 @@ LabelledReply = tuple[Piece, ...]
 
 
 def text_of(reply: LabelledReply) -> str:
-    """The reply as the model says it."""
+    """The reply as the model generates it."""
     return "".join(piece.text for piece in reply)
 
 
@@ -72,18 +72,18 @@ def _spot(x: float, y: float, view: View) -> str:
     return " ".join(str(round(min(max(share, 0), 1) * 1000 / GRID) * GRID) for share in shares)
 
 
-def say_region(asked: PosedQuestion, view: View, box: Box) -> LabelledReply:
+def say_region(posed: PosedQuestion, view: View, box: Box) -> LabelledReply:
     """The first look's reply, region `box` (on the grid).
 
     In two hops the second landmark's colour is read off the first one's ball.
     """
     pieces = [Piece("<think>")]
-    for number, mark in enumerate(asked.marks):
+    for number, mark in enumerate(posed.marks):
         colour, spot = place(mark, view)
-        if number and asked.category == "two_hop":
-            colour = Piece(colour.text, _around_ball(asked.marks[0]))
+        if number and posed.category == "two_hop":
+            colour = Piece(colour.text, _around_ball(posed.marks[0]))
         pieces += [*[Piece(",")] * (number > 0), colour, spot]
-    return *pieces, Piece(f", {asked.thought}</think>{zoom(box, view)}")
+    return *pieces, Piece(f", {posed.thought}</think>{zoom(box, view)}")
 
 
 def _around_ball(mark: Landmark) -> tuple[Box, ...]:
@@ -97,21 +97,21 @@ def _plate(pattern: str, plate: Box, view: View) -> LabelledReply:
     return Piece(f" {pattern}"), Piece(f" {_spot(x, y, view)}", (plate,))
 
 
-def say_answer(asked: PosedQuestion, view: View, whole: View | None = None) -> LabelledReply:
+def say_answer(posed: PosedQuestion, view: View, whole: View | None = None) -> LabelledReply:
     """The second look's reply, and that of a direct look; what is compared is found in `view` first.
 
-    whole: a view of the whole picture, if a place in the picture is to be said again before the answer: left to
+    whole: a view of the whole picture, if a place in the picture is to be repeated before the answer: left to
     itself the model finds its way back to the x of what it wrote, and not to the y (docs/log.md).
     """
     pieces: list[Piece] = []
-    if asked.placed and whole:
-        colour, spot = place(asked.marks[0], whole)
+    if posed.placed and whole:
+        colour, spot = place(posed.marks[0], whole)
         pieces += [Piece("<think>"), colour, replace(spot, coarsely=True)]
-    for number, mark in enumerate(asked.compared):
+    for number, mark in enumerate(posed.compared):
         pieces += [Piece("," if number else "<think>"), *_plate(mark.pattern, mark.plate, view)]
     opening = "</think><answer>" if pieces else "<answer>"
-    looked = () if asked.placed or asked.compared else asked.evidence
-    return *pieces, Piece(opening), Piece(asked.answer, looked), Piece("</answer>")
+    evidence = () if posed.placed or posed.compared else posed.evidence
+    return *pieces, Piece(opening), Piece(posed.answer, evidence), Piece("</answer>")
 
 
 def say_places(scene: Scene, view: View) -> LabelledReply:

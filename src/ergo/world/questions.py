@@ -1,4 +1,4 @@
-"""What can be asked about a scene, and what an honest answerer would look at.
+"""What can be posed about a scene, and what an honest answerer would look at.
 
 `region` of a sample is the smallest box that shows the answer. `honest` is what can be known before
 looking closely: everywhere the plate may hang, plus a margin. It is larger where the reference is
@@ -29,7 +29,7 @@ class PosedQuestion:
     marks: the landmarks in the order in which one thinks of them. thought: how it goes on.
     evidence: what the answer is read from; `region` is the smallest box that holds it.
     compared: landmarks whose plates are found by their pattern before the answer is known.
-    placed: the answer is a place that the first look has already said.
+    placed: the answer is a place that the first look has already named.
     """
 
     question: str
@@ -94,7 +94,7 @@ def _attribute(scene: Scene, rng: np.random.Generator, mark: Landmark) -> PosedQ
 
 
 def _two_hop(scene: Scene, rng: np.random.Generator, mark: Landmark) -> PosedQuestion | None:
-    """The asked landmark is named only by the ball that another one carries."""
+    """The landmark in question is named only by the ball that another one carries."""
     signposts = [other for other in scene.landmarks if other.ball == mark.colour]
     if not signposts:
         return None
@@ -198,7 +198,7 @@ def ask(scene: Scene, rng: np.random.Generator, category: str, mark: Landmark) -
 def generate(
     split: Split, count: int, first_seed: int = 0, megapixels: tuple[float, float] = (1.05, 2.0)
 ) -> Iterator[Sample]:
-    """`count` samples of a split, categories in turn, one question per scene, pictures drawn as they come.
+    """`count` samples of a split, categories alternated, one question per scene, pictures drawn as they come.
 
     The n-th sample of a split is always the same, to the byte.
     """
@@ -207,26 +207,26 @@ def generate(
         category = CATEGORIES[made % len(CATEGORIES)]
         scene = compose(seed, split, megapixels)
         rng = np.random.default_rng([11, SPLITS.index(split), seed])
-        asked = ask(scene, rng, category, scene.landmarks[0])
+        posed = ask(scene, rng, category, scene.landmarks[0])
         seed += 1
-        if asked is not None:
-            yield to_sample(scene, asked, draw(scene))
+        if posed is not None:
+            yield to_sample(scene, posed, draw(scene))
             made += 1
 
 
-def to_sample(scene: Scene, asked: PosedQuestion, picture: Picture) -> Sample:
+def to_sample(scene: Scene, posed: PosedQuestion, picture: Picture) -> Sample:
     """A question about a scene as a row of a data set."""
     return Sample(
         id=f"world-{scene.split}-{scene.seed}",
         image=picture,
-        question=asked.question,
-        answer=asked.answer,
-        choices=asked.choices,
-        region=asked.region,
-        category=asked.category,
+        question=posed.question,
+        answer=posed.answer,
+        choices=posed.choices,
+        region=posed.region,
+        category=posed.category,
         info={
-            "ambiguity": asked.marks[-1].kind.ambiguity,
-            "target_side": asked.marks[-1].plate.size.width,
+            "ambiguity": posed.marks[-1].kind.ambiguity,
+            "target_side": posed.marks[-1].plate.size.width,
             "landmark_side": round(2 * LANDMARK * scene.unit),
             "seed": scene.seed,
         },

@@ -1,4 +1,4 @@
-"""A scene: landmarks that can be told apart from afar, and plates whose pattern cannot.
+"""A scene: landmarks that can be distinguished from afar, and plates whose pattern cannot.
 
 The problem of the paper in its smallest honest form. Landmarks differ in colour and shape and are
 about one token wide in a coarse view. Every landmark owns one plate, painted in the tint of the
@@ -132,8 +132,8 @@ def compose(
     size = Size(round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect)))
     unit = math.sqrt(size.area) / 1000
     centres = _spread(rng, size, unit, int(rng.integers(landmarks[0], landmarks[1] + 1)))
-    asked = [(c, k) for c in COLOURS for k in KINDS if home_split(c, k) == split]
-    first = asked[int(rng.integers(len(asked)))]
+    questioned = [(c, k) for c in COLOURS for k in KINDS if home_split(c, k) == split]
+    first = questioned[int(rng.integers(len(questioned)))]
     colours = [str(c) for c in rng.permutation(list(COLOURS))]
     used = [first[0], *(c for c in colours if c != first[0])][: len(centres)]
     marks = []

@@ -1,0 +1,135 @@
+"""One step of GRPO on two looks (arXiv 2509.21991, section 3). After core/, this is the file to read.
+
+    rollouts      the policy looks at each question of the batch several times, coarse then close: a group
+    evidence      R, a frozen model, answers from each crop alone; answers are compared with the truth
+    rewards       pure functions of the evidence, weighted by the recipe: r_region + 0.5 r_box + r_acc + r_format
+    advantages    how much better each rollout is than the mean of its group
+    loss          over the sampled tokens, p the ratio of their new to their old probability, A the advantage:
+                  - mean min(p A, clip(p, 1 - eps, 1 + eps) A)
+
+What is here makes the first three. The last two are TRL's (trl_bridge.py), but for advantages of each
+turn's own (advantages.py). A rollout that failed for a reason other than the policy's choice (a verifier
+that did not answer, a broken picture, no memory) is left out of its group: it earns nothing, is compared
+with nothing, and nothing is learnt from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from ergo.backends import Model
+from ergo.backends.transformers.processor import Processor
+from ergo.core.errors import PictureError
+from ergo.core.flows import Flow, LookConfig, Question, coarse_to_fine
+from ergo.core.messages import Sampling
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
+from ergo.rl.episode import Episode, episode_of
+from ergo.rl.evidence import Failure, Rollout, Verifier, gather
+from ergo.rl.recipe import GrpoRecipe
+from ergo.rl.rewards import Evidence
+from ergo.rl.source import Source
+from ergo.samples.sample import Sample
+from ergo.traces.run import run
+
+
+@dataclass(frozen=True)
+class GrpoStep:
+    """What every step of a run has in common; `numbers` are those of questions in `source`, one a rollout."""
+
+    recipe: GrpoRecipe
+    source: Source
+    verifier: Verifier
+    processor: Processor
+
+    def rollouts(self, policy: Model, numbers: Sequence[int], step: int, first_place: int) -> list[Rollout]:
+        """Two looks at each question, sampled.
+
+        first_place: of this process's rollouts among those of all. Each place of each step has a seed of
+        its own, so a resumed run samples what the undisturbed one would have.
+        """
+        recipe = self.recipe
+        samples = {number: self.source[number] for number in dict.fromkeys(numbers)}
+        budgets = recipe.budgets or (recipe.budget,)
+        seeds = [seed_of(recipe.seed, step, first_place + place) for place in range(len(numbers))]
+        return roll_out(
+            policy,
+            [samples[number] for number in numbers],
+            [budgets[number % len(budgets)] for number in numbers],
+            [Sampling(recipe.max_completion_length, recipe.temperature, seed=seed) for seed in seeds],
+        )
+
+    def evidence(self, rollouts: Sequence[Rollout]) -> list[Evidence | Failure]:
+        """What is known of each rollout: the one part of a reward that asks a model."""
+        return gather(rollouts, self.verifier)
+
+    def rewards(self, evidence: Sequence[Evidence | Failure]) -> torch.Tensor:
+        """Scores [rollouts, rewards]; nan where a reward does not apply, and all along a failed rollout."""
+        scorers = [reward.scorer() for reward in self.recipe.rewards]
+        rows = [[_score(scorer, one) for scorer in scorers] for one in evidence]
+        return torch.tensor(rows, dtype=torch.float32).view(len(rows), len(scorers))
+
+    def episodes(self, rollouts: Sequence[Rollout]) -> list[Episode]:
+        """The rows of token ids to train on, as they were sampled."""
+        return [episode_of(self.processor, one.trace) for one in rollouts]
+
+
+def roll_out(
+    policy: Model, samples: Sequence[Sample], budgets: Sequence[int], sampling: Sequence[Sampling]
+) -> list[Rollout]:
+    """One coarse-to-fine flow for each sample, all at once, by the code of `ask`.
+
+    The rollouts of a group are of one Sample, whose picture is opened once. Where it cannot be opened, they fail, and
+    no others.
+    """
+    pictures = _Pictures()
+    jobs = []
+    for place, (sample, budget, how) in enumerate(zip(samples, budgets, sampling, strict=True)):
+        jobs.append((place, partial(_two_looks, sample, pictures, policy.look_config(budget, how))))
+    traces = {trace.tag: trace for trace in run(jobs, policy.backend, concurrency=max(1, len(jobs)))}
+    return [
+        Rollout(sample, pictures.opened(sample), traces[place], budget)
+        for place, (sample, budget) in enumerate(zip(samples, budgets, strict=True))
+    ]
+
+
+class _Pictures:
+    """The pictures of one batch, each opened once."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, Picture | PictureError] = {}
+
+    def open(self, sample: Sample) -> Picture:
+        """By the sample itself, not by its id: ids of different files may be equal."""
+        if id(sample) not in self._found:
+            try:
+                self._found[id(sample)] = load_image(sample.image)
+            except PictureError as error:
+                self._found[id(sample)] = error
+        found = self._found[id(sample)]
+        if isinstance(found, PictureError):
+            raise found
+        return found
+
+    def opened(self, sample: Sample) -> Picture | None:
+        found = self._found.get(id(sample))
+        return None if isinstance(found, PictureError) else found
+
+
+def _two_looks(sample: Sample, pictures: _Pictures, config: LookConfig) -> Flow:
+    return coarse_to_fine(pictures.open(sample), Question(sample.question, sample.choices), config)
+
+
+def _score(scorer: Callable[[Evidence], float | None], evidence: Evidence | Failure) -> float:
+    score = None if isinstance(evidence, Failure) else scorer(evidence)
+    return float("nan") if score is None else score
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed that depends on all of these numbers, and in no simple way."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

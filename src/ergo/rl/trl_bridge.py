@@ -1,0 +1,260 @@
+"""TRL's GRPOTrainer, fed by our step: the one file that knows TRL's private parts, and so the one that pins it.
+
+Stock TRL can bring a crop into a rollout through its tool interface. We do not use it: it prepares
+prompts and pictures by code of its own, drops all pictures of a batch silently where counts
+disagree, and computes the first look again for the second (docs/log.md has the figures). Here the
+rollouts are the flows of `core/flows.py` on the policy itself, through the backend that `ask` uses, with its cache,
+or through the vLLM that TRL drives; what was sampled goes to the trainer as ids. Groups, advantages, losses,
+KL, LoRA, accelerate, checkpoints and logs are TRL's.
+
+What is reached into, checked against TRL 1.16 (tests/rl/test_grpo.py holds what comes of it):
+
+    _generate                         replaced: rows of ids and views come from our step
+    _generate_and_score_completions   extended: advantages by turn, where the recipe wants them
+    tools                             set: only a trainer with tools expects pictures within completions
+    _metrics                          our measurements, logged with TRL's own
+    _dist, _last_loaded_step          whether weights are sharded; when vLLM last got them
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, ProcessorMixin
+from trl import GRPOConfig, GRPOTrainer
+
+from ergo.backends import Model
+from ergo.backends.transformers.backend import TransformersBackend
+from ergo.backends.transformers.loading import family_of
+from ergo.backends.transformers.processor import Processor
+from ergo.core.errors import UsageError
+from ergo.core.runner import Backend
+from ergo.core.view import View
+from ergo.rl import vllm_rollouts as vllm
+from ergo.rl.advantages import TURNS, group_advantages, left_out, spread, turn_rewards, turns_of
+from ergo.rl.evidence import Failure
+from ergo.rl.recipe import GrpoRecipe
+from ergo.rl.report import Timed, measurements, save_examples
+from ergo.rl.step import GrpoStep
+
+log = logging.getLogger(__name__)
+
+TRL = "1.16"
+
+
+def check_trl() -> None:
+    """UsageError where another TRL is installed than the one whose private parts are used here."""
+    installed = version("trl")
+    if not f"{installed}.".startswith(f"{TRL}."):
+        raise UsageError(f"ergo trains with trl {TRL}, not {installed}: pip install 'trl=={TRL}.*'")
+
+
+class TrlTrainer(GRPOTrainer):  # type: ignore[misc]
+    """GRPOTrainer whose rollouts and rewards are those of a GrpoStep.
+
+    start: checkpoint of the policy. out: folder of the run. failures: of the last step, by kind, for whoever stops the run.
+    """
+
+    def __init__(self, step: GrpoStep, start: str, out: Path) -> None:
+        check_trl()
+        self.step = step
+        self.out = out
+        self.failures: Counter[str] = Counter()
+        recipe = step.recipe
+        config = trl_config(recipe, out)
+        if config.use_vllm:
+            vllm.check(config.vllm_mode, config.world_size, config.vllm_tensor_parallel_size)
+        model = AutoModelForImageTextToText.from_pretrained(start, dtype=dtype_of_weights(recipe, start))
+        self.family = family_of(model.config)
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(not any(part in name for part in recipe.frozen))
+        rows = [
+            {"prompt": [{"role": "user", "content": str(number)}], "number": number}
+            for number in range(len(step.source))
+        ]
+        super().__init__(
+            model=model,
+            reward_funcs=[_column(place, reward.name) for place, reward in enumerate(recipe.rewards)],
+            args=config,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=TrlProcessor(step.processor, start),
+            peft_config=_lora(recipe),
+        )
+        if not self.use_vllm and (self._dist.is_fsdp or self._dist.is_zero3):
+            raise UsageError(
+                "a process cannot sample from its share of the weights: trl.use_vllm=true, or neither FSDP nor ZeRO-3"
+            )
+        self.tools = [self._generate]  # any tool will do: only then does TRL expect pictures within completions
+
+    @contextmanager
+    def policy(self, batch: int) -> Iterator[Model]:
+        """The policy as it now is, in this process or in vLLM, ready for `batch` requests at once."""
+        training = self.model.training
+        processor = self.step.processor
+        backend: Backend
+        if self.use_vllm:
+            self.push_weights()
+            backend = vllm.VllmBackend(self.vllm_generation, processor)
+        else:
+            model = self.accelerator.unwrap_model(self.model)
+            policy = model.get_base_model() if hasattr(model, "get_base_model") else model
+            backend = TransformersBackend(policy, processor, self.family, batch=max(1, batch))
+        with self.accelerator.autocast():
+            yield Model(backend, self.family, processor.patch, "policy")
+        self.model.train(training)
+
+    def push_weights(self) -> None:
+        """To the vLLM that TRL drives, once a step. Where weights are sharded every process must take part, also if only one samples."""
+        if self.use_vllm and self.state.global_step != self._last_loaded_step:
+            self.vllm_generation.sync_weights()
+            self._last_loaded_step: int = self.state.global_step
+
+    def _generate(self, prompts: list[list[dict[str, Any]]]) -> tuple[Any, ...]:
+        """In place of TRL's: prompts name questions by number, and the rows go back as it wants them.
+
+        A group may be spread over several processes, so whether a rollout is left out is decided over all of them.
+        """
+        numbers = [int(prompt[0]["content"]) for prompt in prompts]
+        first = self.accelerator.process_index * len(numbers)
+        own = slice(first, first + len(numbers))
+        timed = Timed()
+        with timed("rollout"), self.policy(len(numbers)) as policy:
+            rollouts = self.step.rollouts(policy, numbers, self.state.global_step, first)
+        with timed("verifier"):
+            evidence = self.step.evidence(rollouts)
+        scores = self.accelerator.gather(self.step.rewards(evidence).to(self.accelerator.device))
+        out = left_out(scores, self.num_generations)
+        scores[out] = (
+            torch.nan
+        )  # TRL keeps rows without any score out of their group's mean, and gives them no advantage
+        self.scores = scores
+        self._record(measurements(rollouts, evidence, out[own].tolist()) | timed.seconds)
+        self._name_failures(evidence, rollouts)
+        due = self.step.recipe.show_every and self.state.global_step % self.step.recipe.show_every == 0
+        if due and self.accelerator.is_main_process:
+            save_examples(self.out / "rollouts", self.state.global_step, rollouts)
+        episodes = self.step.episodes(rollouts)
+        learnt = [
+            [0] * len(one.sampled) if skipped else list(one.sampled)
+            for one, skipped in zip(episodes, out[own].tolist(), strict=True)
+        ]
+        return (
+            [list(one.prompt) for one in episodes],
+            [list(one.completion) for one in episodes],
+            learnt,
+            [[{"role": "assistant", "content": " ".join(turn.text for turn in one.trace.turns)}] for one in rollouts],
+            [list(one.logprobs) for one in episodes],
+            {"scores": scores[own].tolist()},
+            [list(one.views) for one in episodes],
+            [
+                list(one.views) for one in episodes
+            ],  # of tools, so that TRL says no pictures of its own are to be prepared
+        )
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch; where a reward names its turn, with advantages token by token in place of one a rollout."""
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        rewards = self.step.recipe.rewards
+        if all(reward.turn is None for reward in rewards):
+            return batch
+        turns = turns_of(batch["tool_mask"] * batch["completion_mask"])
+        by_turn = turn_rewards(self.scores.to(turns.device), rewards)
+        advantages = group_advantages(by_turn, self.num_generations, self.scale_rewards)
+        own = self.accelerator.process_index * len(inputs)
+        tokens = torch.stack([(turns == turn).sum() for turn in TURNS])
+        batch["advantages"] = spread(advantages[own : own + len(inputs)], turns, self.accelerator.reduce(tokens))
+        return batch
+
+    def _record(self, measured: dict[str, float]) -> None:
+        """Means over the processes, into TRL's metrics; nan where nothing was measured."""
+        values = torch.tensor([list(measured.values())], device=self.accelerator.device)
+        means = self.accelerator.gather(values).nanmean(0).tolist()
+        for name, mean in zip(measured, means, strict=True):
+            if mean == mean:
+                self._metrics["train"][name].append(mean)
+
+    def _name_failures(self, evidence: Sequence[Any], rollouts: Sequence[Any]) -> None:
+        failed = [(one, rollout) for one, rollout in zip(evidence, rollouts, strict=True) if isinstance(one, Failure)]
+        self.failures = Counter(one.kind for one, _ in failed)
+        for kind, count in self.failures.items():
+            one, rollout = next(pair for pair in failed if pair[0].kind == kind)
+            log.warning("%d of %d rollouts left out: %s, first of them sample %s: %s",
+                        count, len(rollouts), kind, rollout.sample.id, one.error)  # fmt: skip
+
+
+def _column(place: int, name: str) -> Any:
+    """A reward function for TRL: the scores are there already; it logs them under this name."""
+
+    def rewards(scores: Sequence[Sequence[float]], **_: Any) -> list[float | None]:
+        return [row[place] if row[place] == row[place] else None for row in scores]
+
+    rewards.__name__ = name
+    return rewards
+
+
+def trl_config(recipe: GrpoRecipe, out: Path) -> GRPOConfig:
+    """TRL's arguments: the recipe's, and what must be so."""
+    on_gpu = torch.cuda.is_available()
+    stated = {"report_to": "tensorboard", "logging_steps": 1, "save_total_limit": 2, "bf16": on_gpu} | dict(recipe.trl)
+    return GRPOConfig(
+        output_dir=str(out),
+        seed=recipe.seed,
+        temperature=recipe.temperature,
+        max_completion_length=4 * recipe.budget + 2 * recipe.max_completion_length,
+        reward_weights=[reward.weight for reward in recipe.rewards],
+        use_cpu=not on_gpu,
+        log_multimodal=False,
+        **stated,
+    )
+
+
+def dtype_of_weights(recipe: GrpoRecipe, start: str) -> torch.dtype:
+    """float32, for steps as small as these are lost in fewer digits; bfloat16 where a GPU holds it still under adapters.
+
+    `trl.bf16`, the default on a GPU, is about arithmetic, and has nothing to do with it.
+    """
+    still = recipe.lora is not None and torch.cuda.is_available()
+    return torch.bfloat16 if still and AutoConfig.from_pretrained(start).dtype == torch.bfloat16 else torch.float32
+
+
+def _lora(recipe: GrpoRecipe) -> Any:
+    if recipe.lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(task_type="CAUSAL_LM", **recipe.lora)
+
+
+class TrlProcessor(ProcessorMixin):  # type: ignore[misc]
+    """Our Processor where TRL and the checkpoints want one of transformers': it prepares views, and saves its files."""
+
+    def __init__(self, processor: Processor, start: str) -> None:
+        self.tokenizer = processor.tokenizer
+        self.image_token_id = processor.image_id
+        self.chat_template = processor.tokenizer.chat_template
+        self.image_processor = _Views(processor)
+        self._start = start
+
+    def save_pretrained(self, folder: str, **_: Any) -> None:
+        self.tokenizer.save_pretrained(folder)
+        AutoImageProcessor.from_pretrained(self._start).save_pretrained(folder)
+
+
+class _Views:
+    """Views -> pixel_values and image_grid_thw, under the name by which TRL calls for them."""
+
+    def __init__(self, processor: Processor) -> None:
+        self._processor = processor
+        self.merge_size = processor.merge
+
+    def __call__(self, images: Sequence[View], return_tensors: str) -> dict[str, torch.Tensor]:
+        values, grids = self._processor.pixels(images)
+        return {"pixel_values": values, "image_grid_thw": grids}

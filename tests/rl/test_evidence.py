@@ -1,0 +1,150 @@
+"""What is known of a rollout: its crop is verified at the recipe's budget, and a failure is never a bad score."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+from training import recipe, scripted_verifier
+
+from ergo.backends import Model
+from ergo.backends.scripted import ScriptedBackend
+from ergo.core.errors import BackendError, PictureError
+from ergo.core.flows import Question, coarse_to_fine
+from ergo.core.geometry import Box, Size
+from ergo.core.runner import Trace
+from ergo.families import ERGO_TINY
+from ergo.images.picture import Picture
+from ergo.rl.evidence import Failure, Rollout, Verifier, answered_right, error_rate, gather, is_well_formed
+from ergo.rl.rewards import Evidence
+from ergo.rl.trainer import frozen_verifier
+from ergo.samples.sample import Sample
+from ergo.traces.run import run
+
+PICTURE = Picture(Image.new("RGB", (1000, 800), (90, 120, 60)))
+SAMPLE = Sample("one", PICTURE, "Which?", "blue", ("red", "blue"), region=Box(100, 100, 200, 200))
+LOOK = "<think>there</think><zoom>[0, 0, 500, 500]</zoom>"
+ANSWER = "<answer>B</answer>"
+
+
+def trace_of(*replies: str | BackendError) -> Trace:
+    policy = Model(ScriptedBackend(list(replies)), ERGO_TINY, 28, "policy")
+    flow = coarse_to_fine(PICTURE, Question(SAMPLE.question, SAMPLE.choices), policy.look_config(40))
+    [trace] = run([(None, lambda: flow)], policy.backend)
+    return trace
+
+
+def rollout(*replies: str | BackendError) -> Rollout:
+    return Rollout(SAMPLE, PICTURE, trace_of(*replies), 40)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "well_formed"),
+    [
+        (LOOK, ANSWER, True),
+        (LOOK, "B", False),  # no <answer>
+        (LOOK, "<answer>B", False),
+        ("<zoom>[0, 0, 500, 500]</zoom>", ANSWER, False),  # no <think>
+        ("<think>there<zoom>[0, 0, 500, 500]</zoom>", ANSWER, False),
+        ("there</think><zoom>[0, 0, 500, 500]</zoom>", ANSWER, False),
+        ("<think>there</think>[0, 0, 500, 500]", ANSWER, False),  # no <zoom>
+        ("<think>there</think>", ANSWER, False),
+    ],
+)
+def test_the_format_needs_every_tag_of_both_replies(first: str, second: str, well_formed: bool) -> None:
+    assert is_well_formed(trace_of(first, second)) is well_formed
+    [known] = gather([rollout(first, second)], scripted_verifier([ANSWER]))
+    assert isinstance(known, Evidence)
+    assert known.well_formed is well_formed
+
+
+def test_a_reply_that_ended_early_is_neither_right_nor_well_formed() -> None:
+    trace = trace_of(LOOK, BackendError("no memory", "out_of_memory"))
+    assert not is_well_formed(trace)
+    assert not answered_right(SAMPLE, trace)
+
+
+def test_what_is_known_is_what_happened() -> None:
+    [known] = gather([rollout(LOOK, ANSWER)], scripted_verifier([ANSWER]))
+    assert isinstance(known, Evidence)
+    assert (known.picture, known.truth) == (Size(1000, 800), SAMPLE.region)
+    assert known.region == Box(0, 0, 500, 400)
+    assert known.right
+    assert known.verified
+    assert 40 < known.vision_tokens <= known.allowed_tokens == 80
+
+
+def test_each_verdict_goes_to_its_own_rollout() -> None:
+    """Rollouts without a region, and those that failed, have no crop to be verified."""
+    rollouts = [
+        rollout("nowhere", ANSWER),
+        rollout(LOOK, "<answer>A</answer>"),
+        rollout(BackendError("busy", "timeout")),
+        rollout(LOOK, ANSWER),
+        rollout(LOOK, ANSWER),
+    ]
+    verifier = scripted_verifier(["<answer>A</answer>", BackendError("gone", "refused"), ANSWER])
+    nowhere, wrong, failed, unverified, verified = gather(rollouts, verifier)
+    assert isinstance(nowhere, Evidence)
+    assert (nowhere.region, nowhere.verified, nowhere.right) == (None, False, True)
+    assert isinstance(wrong, Evidence)
+    assert (wrong.verified, wrong.right) == (False, False)
+    assert isinstance(failed, Failure)
+    assert failed.kind == "policy_timeout"
+    assert isinstance(unverified, Failure)
+    assert unverified.kind == "verifier_refused"
+    assert isinstance(verified, Evidence)
+    assert verified.verified
+
+
+def test_a_picture_that_cannot_be_opened_is_a_failure_of_the_picture() -> None:
+    trace = Trace((), None, PictureError("cut off", "truncated"))
+    [failed] = gather([Rollout(SAMPLE, None, trace, 40)], scripted_verifier([ANSWER]))
+    assert isinstance(failed, Failure)
+    assert failed.kind == "picture_truncated"
+
+
+@pytest.mark.parametrize("budget", [20, 60])
+def test_the_verifier_sees_the_crop_alone_at_its_budget(budget: int) -> None:
+    verifier = scripted_verifier([ANSWER], budget)
+    assert verifier.answers([(SAMPLE, PICTURE, Box(0, 0, 500, 400))]) == [True]
+    backend = verifier.model.backend
+    assert isinstance(backend, ScriptedBackend)
+    [request] = backend.requests
+    [view] = request.views
+    assert view.box == Box(0, 0, 500, 400)
+    assert budget / 2 < view.tokens <= budget
+    assert request.sampling.temperature == 0
+
+
+def test_the_verifier_is_the_recipe_s_and_has_its_budget() -> None:
+    named = frozen_verifier(recipe("verifier='scripted:x'", "budget=70"), "unused")
+    assert (named.model.name, named.budget) == ("scripted", 70)
+
+
+def test_the_verifiers_errors_are_measured_on_true_and_on_wrong_crops() -> None:
+    """A verifier that always says B is right everywhere; one that fails is right nowhere, and counted."""
+    samples = [(SAMPLE, PICTURE)] * 4
+    errors = error_rate(scripted_verifier([ANSWER]), samples, 0)
+    assert (errors.right_on_true, errors.right_on_wrong, errors.failed) == (1, 1, 0)
+    dead = error_rate(scripted_verifier([BackendError("gone")]), samples, 0)
+    assert dead.failed == 8
+    assert dead.right_on_true != dead.right_on_true  # nan: nothing was measured
+
+
+def test_wrong_crops_show_nothing_of_the_truth_and_true_ones_all_of_it() -> None:
+    verifier = scripted_verifier([ANSWER])
+    error_rate(verifier, [(SAMPLE, PICTURE)] * 6, 0)
+    backend = verifier.model.backend
+    assert isinstance(backend, ScriptedBackend)
+    boxes = [request.views[0].box for request in backend.requests]
+    assert SAMPLE.region is not None
+    covered = sorted(box.coverage_of(SAMPLE.region) for box in boxes)
+    assert covered == [0.0] * 6 + [1.0] * 6
+    assert {box.size for box in boxes} == {Size(200, 200)}
+
+
+def test_a_truth_that_fills_the_picture_has_no_wrong_crop() -> None:
+    whole = Sample("all", PICTURE, "Which?", "blue", ("red", "blue"), region=Box(0, 0, 1000, 800))
+    errors = error_rate(Verifier(scripted_verifier([ANSWER]).model, 40), [(whole, PICTURE)], 0)
+    assert errors.right_on_true == 1
+    assert errors.right_on_wrong != errors.right_on_wrong
