@@ -40,7 +40,7 @@ from ergo.photo_world.training import (
     save_state,
     share_right,
 )
-from ergo.tiny.cold_start import Watched
+from ergo.tiny.losses import AttentionLoss
 from ergo.tiny.model import waves
 from ergo.tiny.packing import attention
 
@@ -167,7 +167,7 @@ class Learner:
             place += len(row.shown)
         where = torch.tensor(at).T
         embedded = embedded.index_put((where[0], where[1]), torch.cat(tokens).float())
-        watched = Watched(language.layers[LOOKING_LAYER])
+        watched = AttentionLoss(language.layers[LOOKING_LAYER])
         hidden = language(
             inputs_embeds=embedded, attention_mask=attention(branch), position_ids=positions, use_cache=False
         ).last_hidden_state
