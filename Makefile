@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow test-engines test-gpu docs wheel clean
+.PHONY: demo gpu test test-slow test-engines test-gpu docs wheel clean
 
 demo: $(VENV)/installed
 	$(RUN) -m ergo.cli.demo demo-out
@@ -27,6 +27,10 @@ test-engines: $(VENV)/installed
 	sh tests/engines/setup.sh
 	sh tests/engines/setup_verl.sh
 	$(RUN) -m pytest -m engines --timeout 3600
+
+# Everything a GPU does, in eight minutes; ARGS=--dry-run runs it at toy size on the CPU. PYTHON names another Python.
+gpu: $(VENV)/installed
+	$(RUN) tools/gpu_proof.py $(ARGS)
 
 test-gpu: $(VENV)/installed
 	$(RUN) -m pytest -m gpu --timeout 3600
