@@ -13,7 +13,7 @@ from PIL import Image
 from test_images import corrupted, odd_files, saved
 
 import ergo
-from ergo import AskOptions, Box, Model, Picture
+from ergo import Box, Model, Picture
 from ergo.backends.scripted import ScriptedBackend
 from ergo.core.errors import BackendError, PictureError, UsageError
 from ergo.core.messages import Request, Sampling
@@ -45,7 +45,7 @@ def test_anything_that_names_a_picture_can_be_asked_about(tmp_path: Path) -> Non
 
 def test_options_are_shown_in_the_second_look_only() -> None:
     opened = fake()
-    ergo.ask(Picture(GREEN), "Which?", ["red", "blue"], opened)
+    ergo.ask(Picture(GREEN), "Which?", ["red", "blue"], model=opened)
     first, second = asked_of(opened)
     assert "red" not in first.chat[-1].text
     assert "(A) red\n(B) blue" in second.chat[-1].text
@@ -53,25 +53,25 @@ def test_options_are_shown_in_the_second_look_only() -> None:
 
 @pytest.mark.parametrize(("family", "patch"), [(QWEN2_5_VL, 28), (QWEN3_VL, 32)])
 def test_a_budget_holds_for_each_look(family: Any, patch: int) -> None:
-    trace = ergo.ask(Picture(GREEN), "Which?", model=fake(family=family), how=AskOptions(budget=50))
+    trace = ergo.ask(Picture(GREEN), "Which?", model=fake(family=family), budget=50)
     assert [turn.views[0].patch for turn in trace.turns] == [patch, patch]
     assert all(0 < turn.views[0].tokens <= 50 for turn in trace.turns)
     usual = ergo.ask(Picture(GREEN), "Which?", model=fake(family=family))
     assert 500 < usual.turns[0].views[0].tokens <= family.budget
-    assert ergo.ask(Picture(GREEN), "Which?", model=fake(), how=AskOptions(budget=1)).vision_tokens == 2
+    assert ergo.ask(Picture(GREEN), "Which?", model=fake(), budget=1).vision_tokens == 2
 
 
 def test_the_three_flows_and_how_they_sample() -> None:
-    sampling = Sampling(max_tokens=5, temperature=0.5, seed=1)
     for how, requests in (
-        (AskOptions(sampling=sampling), 2),
-        (AskOptions("one_look", sampling=sampling), 1),
-        (AskOptions("crop_only", region=Box(-10, 5, 100, 100), sampling=sampling), 1),
+        ({}, 2),
+        ({"flow": "one_look"}, 1),
+        ({"region": Box(-10, 5, 100, 100)}, 1),
+        ({"region": (-10.2, 5, 100, 100), "flow": "crop_only"}, 1),
     ):
         opened = fake()
-        trace = ergo.ask(Picture(GREEN), "Which?", model=opened, how=how)
+        trace = ergo.ask(Picture(GREEN), "Which?", model=opened, max_tokens=5, temperature=0.5, seed=1, **how)  # type: ignore[arg-type]
         assert len(asked_of(opened)) == requests
-        assert all(request.sampling == sampling for request in asked_of(opened))
+        assert all(request.sampling == Sampling(5, 0.5, seed=1) for request in asked_of(opened))
     assert trace.answer is not None
     assert trace.answer.region == Box(0, 5, 100, 100)  # cut to the picture
 
@@ -82,21 +82,25 @@ def test_the_three_flows_and_how_they_sample() -> None:
         ({"question": " \n"}, "question is empty"),
         ({"model": "gpt"}, "say ergo-tiny, hf:NAME"),
         ({"model": "openai:"}, "say ergo-tiny, hf:NAME"),
-        ({"how": AskOptions(budget=0)}, "at least 1, not 0"),
-        ({"how": AskOptions("crop_only")}, "needs a region inside"),
-        ({"how": AskOptions("crop_only", region=Box(5000, 0, 5001, 9))}, "needs a region inside"),
+        ({"budget": 0}, "at least 1, not 0"),
+        ({"max_tokens": 0}, "at least 1 token"),
+        ({"flow": "crop_only"}, "needs a region inside"),
+        ({"flow": "three_looks"}, "there are coarse_to_fine, one_look, crop_only"),
+        ({"region": Box(5000, 0, 5001, 9)}, "needs a region inside"),
+        ({"region": Box(0, 0, 9, 9), "flow": "one_look"}, "a region is for crop_only"),
+        ({"region": (0, 0, 9)}, "left, top, right, bottom in pixels"),
+        ({"region": (9, 9, 1, 1)}, "left, top, right, bottom in pixels"),
+        ({"region": (0.1, 0.1, 0.4, 0.4)}, "in pixels of the picture"),
+        ({"region": "0 0 9 9"}, "left, top, right, bottom in pixels"),
+        ({"options": "red"}, r"such as \['red', 'blue'\], not 'red'"),
+        ({"options": [1, 2]}, r"such as \['red', 'blue'\], not \[1, 2\]"),
+        ({"picture": 7}, "an array of uint8, not a int"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(how: dict[str, Any], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        ergo.ask(Picture(GREEN), **({"question": "Which?", "model": fake()} | how))
-
-
-def test_options_that_cannot_be_are_refused_when_they_are_made() -> None:
-    with pytest.raises(UsageError, match="there are coarse_to_fine, one_look, crop_only"):
-        AskOptions("three_looks")
-    with pytest.raises(UsageError, match="at least 1 token"):
-        Sampling(max_tokens=0)
+    with pytest.raises(UsageError, match=says) as told:
+        ergo.ask(**({"picture": Picture(GREEN), "question": "Which?", "model": fake()} | how))
+    assert "\n" not in str(told.value)
 
 
 def test_a_broken_picture_is_told_before_any_model_is_opened() -> None:
@@ -113,7 +117,7 @@ def test_a_model_that_does_not_answer_is_a_trace_with_its_error() -> None:
 
 def test_words_that_are_no_text_are_asked_as_far_as_they_are() -> None:
     opened = fake()
-    ergo.ask(Picture(GREEN), "caf\udce9?", ["r\udcffd"], opened)
+    ergo.ask(Picture(GREEN), "caf\udce9?", ["r\udcffd"], model=opened)
     for request in asked_of(opened):
         request.chat[-1].text.encode("utf-8")
     assert asked_of(opened)[0].chat[-1].text.startswith("caf\ufffd?")
@@ -142,7 +146,7 @@ def files(count: int) -> list[bytes]:
 def outcome(path: Path) -> str:
     """How asking about this file ends; whatever is neither a Trace nor a PictureError fails the test."""
     try:
-        trace = ergo.ask(path, "Which?", model=SCRIPTED, how=AskOptions(budget=64))
+        trace = ergo.ask(path, "Which?", model=SCRIPTED, budget=64)
     except PictureError as error:
         return error.kind if "\n" not in str(error) else "more than one line"
     within = all(turn.views[0].tokens <= 64 for turn in trace.turns)

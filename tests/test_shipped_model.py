@@ -8,7 +8,6 @@ import pytest
 
 import ergo
 from ergo.backends import SHIPPED
-from ergo.core.messages import Sampling
 from ergo.samples.sample import read_samples
 
 DEMO = Path(ergo.__file__).parent / "demo" / "samples.jsonl"
@@ -20,8 +19,7 @@ def test_it_looks_at_the_right_place_in_every_demo_picture() -> None:
     for sample in read_samples(DEMO):
         picture = ergo.load_image(sample.image)
         assert picture.size.area >= 8_000_000
-        how = ergo.AskOptions(sampling=Sampling(max_tokens=64))
-        trace = ergo.ask(picture, sample.question, sample.choices, opened, how)
+        trace = ergo.ask(picture, sample.question, sample.choices, model=opened, max_tokens=64)
         assert trace.answer is not None
         assert trace.answer.region_reading == "exact"
         assert trace.answer.region is not None
@@ -40,5 +38,5 @@ def test_its_names_need_no_network() -> None:
 
 @pytest.mark.slow
 def test_the_demo_runs(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "ergo.demo", str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-m", "ergo", "demo", str(tmp_path)], check=True)
     assert len(list(tmp_path.glob("look-*.png"))) == 3

@@ -1,7 +1,6 @@
 """`python -m ergo`."""
 
-import sys
+from ergo.cli.main import console
 
-from ergo.cli.main import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    console()

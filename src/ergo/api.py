@@ -1,56 +1,332 @@
-"""`ergo.ask`: one question about one picture, from anything that names a picture to the Trace."""
+"""`ergo.ask`: one question about one picture, from whatever holds a picture to a Result."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial, wraps
+from pathlib import Path
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from ergo.backends import Model, open_backend
-from ergo.core.errors import UsageError
-from ergo.core.flows import Question, check_flow, start_flow
+from ergo.core.errors import BackendError, UsageError
+from ergo.core.flows import Flow, Question, check_flow, start_flow
 from ergo.core.geometry import Box
-from ergo.core.messages import Sampling
-from ergo.core.runner import Trace, drive
+from ergo.core.messages import Completion, Request, Sampling
+from ergo.core.runner import Backend, Trace, drive
+from ergo.grading import choice_of
 from ergo.images.decode import PictureSource, load_image
+from ergo.images.picture import Picture
 from ergo.traces.guard import Guarded
+from ergo.traces.rows import trace_to_dict
+from ergo.traces.run import run
+from ergo.viz import page_of, picture_of
+
+SAVED_AS = (".png", ".html")
+BUNDLED = Path(__file__).resolve().parent / "demo"
+"""Pictures that ship with the package, found by name where no file of that name is."""
 
 
 @dataclass(frozen=True)
-class AskOptions:
-    """How to look.
+class ChosenOption:
+    """Which of the options an answer names. index: counted from 0."""
 
-    budget: most vision tokens of each look; None for the model family's default.
-    region: for crop_only, SOURCE pixels.
+    index: int
+    text: str
+
+    @property
+    def letter(self) -> str:
+        """As the model was shown it: A, B, C ..."""
+        return chr(65 + self.index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Trace):
+    """A Trace that knows its picture and its question, and so can be saved, and name the option chosen.
+
+    picture: None where it could not be opened, which is then the error.
     """
 
-    flow: str = "coarse_to_fine"
-    budget: int | None = None
-    region: Box | None = None
-    sampling: Sampling = field(default_factory=Sampling)
+    picture: Picture | None
+    question: Question
 
-    def __post_init__(self) -> None:
-        check_flow(self.flow)
+    @property
+    def choice(self) -> ChosenOption | None:
+        """The option that the answer names; None: there were none, or it names no one of them plainly."""
+        if self.answer is None or not self.question.choices:
+            return None
+        index = choice_of(self.answer.text, self.question.choices).place
+        return None if index is None else ChosenOption(index, self.question.choices[index])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the pixels, as JSON takes it; boxes as [left, top, right, bottom] in SOURCE pixels."""
+        chosen = self.choice
+        return {
+            "picture": self.picture.name if self.picture else None,
+            "question": self.question.text,
+            "options": list(self.question.choices),
+            "choice": chosen.index if chosen else None,
+            **trace_to_dict(self),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """What was looked at, as a picture (.png) or as a page that needs no other file (.html)."""
+        file = Path(path)
+        kind = file.suffix.lower()
+        if kind not in SAVED_AS:
+            raise UsageError(f"what was looked at is saved as a {' or '.join(SAVED_AS)} file, not {file}")
+        if self.picture is None:
+            raise UsageError(f"there is nothing to save: {self.error}")
+        try:
+            if kind == ".html":
+                page = page_of(self, self.picture, self.question)
+                file.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+            else:
+                picture_of(self, self.picture, self.question).save(file)
+        except OSError as error:
+            raise UsageError(f"{file} could not be written: {error}") from error
+        return file
+
+
+# ── asking ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """One question about one picture, not asked yet: for `ask_many`."""
+
+    picture: PictureSource
+    question: str
+    options: Sequence[str] = ()
 
 
 def ask(
     picture: PictureSource,
     question: str,
     options: Sequence[str] = (),
+    *,
     model: str | Model = "ergo-tiny",
-    how: AskOptions | None = None,
-) -> Trace:
+    budget: int | None = None,
+    region: Box | Sequence[float] | None = None,
+    flow: str | None = None,
+    max_tokens: int = 1024,
+    temperature: float = 0.0,
+    seed: int | None = None,
+) -> Result:
     """Answer a question about a picture by looking twice (paper section 3).
 
-    picture: a path, bytes, a data URI or a Picture. options: texts to choose from; empty for a free
-    answer. model: a name as `open_backend` takes it, or an opened model to ask again and again.
-    A picture that cannot be opened raises PictureError; a model that does not answer is
-    `trace.error`.
+    picture: a path, a data URI, the bytes of a file or a file opened in binary mode, a Pillow image, an array of
+        uint8 (height x width, or x 3 or 4 channels), a Picture; or the name of one that ships (vague.jpg).
+    options: texts to choose from, in the order shown; empty for a free answer.
+    model: a name as `open_backend` takes it, or a Model, opened with settings or made of parts of one's own.
+        The model last named stays open for the next call.
+    budget: most vision tokens of each look; None for the model family's own.
+    region: (left, top, right, bottom) in pixels of the picture: only this part is looked at (flow crop_only).
+    flow: coarse_to_fine unless there is a region; one_look is the direct baseline.
+    max_tokens: of each reply. temperature: 0 is greedy.
+
+    A picture that cannot be opened raises PictureError; a model that does not answer is `result.error`.
     """
-    if not question.strip():
+    plan = _plan(budget, region, flow, max_tokens, temperature, seed)
+    posed = _question(question, options)
+    loaded = load_picture(picture)  # first: a model takes longer to open than a picture to fail
+    opened = _opened(model)
+    trace = drive((None, lambda: plan.flow_of(loaded, posed, opened)), _shared(opened.backend))
+    return _result(trace, loaded, posed)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _in_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    @wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.get_running_loop().run_in_executor(_threads(), partial(function, *args, **kwargs))
+
+    return call
+
+
+aask = _in_thread(ask)
+"""`ask`, awaited: up to MOST_AT_ONCE calls run side by side. Cancelling one stops the waiting, not the request."""
+
+MOST_AT_ONCE = 64
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="ergo")
+
+
+def ask_many(
+    inquiries: Iterable[Inquiry],
+    *,
+    model: str | Model = "ergo-tiny",
+    budget: int | None = None,
+    region: Box | Sequence[float] | None = None,
+    flow: str | None = None,
+    max_tokens: int = 1024,
+    temperature: float = 0.0,
+    seed: int | None = None,
+    concurrency: int = 16,
+) -> Iterator[Result]:
+    """`ask` about many, `concurrency` at a time; in the order given.
+
+    A picture that cannot be opened is the `error` of its Result, as a model that does not answer is.
+    """
+    plan = _plan(budget, region, flow, max_tokens, temperature, seed)
+    return _in_order(inquiries, plan, model, concurrency)
+
+
+def _in_order(inquiries: Iterable[Inquiry], plan: _Plan, model: str | Model, concurrency: int) -> Iterator[Result]:
+    opened = _opened(model)
+    pictures: dict[int, Picture] = {}
+    questions: dict[int, Question] = {}
+
+    def job(number: int, inquiry: Inquiry) -> tuple[object, Callable[[], Flow]]:
+        questions[number] = _question(inquiry.question, inquiry.options)
+
+        def make() -> Flow:
+            pictures[number] = load_picture(inquiry.picture)
+            return plan.flow_of(pictures[number], questions[number], opened)
+
+        return number, make
+
+    waiting: dict[int, Result] = {}
+    due = 0
+    jobs = (job(number, inquiry) for number, inquiry in enumerate(inquiries))
+    for trace in run(jobs, _shared(opened.backend), concurrency):
+        assert isinstance(trace.tag, int)
+        waiting[trace.tag] = _result(trace, pictures.pop(trace.tag, None), questions.pop(trace.tag))
+        while due in waiting:
+            yield waiting.pop(due)
+            due += 1
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How to look, whatever the picture and the model."""
+
+    flow: str
+    region: Box | None
+    budget: int | None
+    sampling: Sampling
+
+    def flow_of(self, picture: Picture, question: Question, model: Model) -> Flow:
+        return start_flow(self.flow, picture, question, model.look_config(self.budget, self.sampling), self.region)
+
+
+def _plan(
+    budget: int | None,
+    region: Box | Sequence[float] | None,
+    flow: str | None,
+    max_tokens: int,
+    temperature: float,
+    seed: int | None,
+) -> _Plan:
+    name = flow or ("coarse_to_fine" if region is None else "crop_only")
+    check_flow(name)
+    if region is not None and name != "crop_only":
+        raise UsageError(f"a region is for crop_only, which looks at nothing else; {name} finds its own")
+    if not isinstance(region, Box | None):
+        region = _box(region)
+    return _Plan(name, region, budget, Sampling(max_tokens, temperature, seed=seed))
+
+
+def _box(corners: Sequence[float]) -> Box:
+    try:
+        left, top, right, bottom = (round(corner) for corner in corners)
+        return Box(left, top, right, bottom)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"a region is left, top, right, bottom in pixels of the picture, not {corners!r} ({error})"
+        ) from error
+
+
+def _question(text: str, options: Sequence[str]) -> Question:
+    if not text.strip():
         raise UsageError("the question is empty")
-    how = how or AskOptions()
-    loaded = load_image(picture)  # first: a model takes longer to open than a picture to fail
-    opened = open_backend(model) if isinstance(model, str) else model
-    posed = Question(question, tuple(options))
-    config = opened.look_config(how.budget, how.sampling)
-    return drive((None, lambda: start_flow(how.flow, loaded, posed, config, how.region)), Guarded(opened.backend))
+    if isinstance(options, str) or not all(isinstance(option, str) for option in options):
+        raise UsageError(f"options are a list of texts, such as ['red', 'blue'], not {options!r}")
+    return Question(text, tuple(options))
+
+
+def load_picture(source: PictureSource) -> Picture:
+    """`load_image`, which also finds the bundled pictures by name; a file of one's own of that name wins."""
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    bundled = name in {path.name for path in BUNDLED.glob("*.jpg")} and not os.path.exists(name)
+    return load_image(BUNDLED / name if bundled else source)
+
+
+def _result(trace: Trace, picture: Picture | None, question: Question) -> Result:
+    known = {field.name: getattr(trace, field.name) for field in fields(Trace)}
+    return Result(**known, picture=picture, question=question)
+
+
+# ── one model, many callers ────────────────────────────────────────────────────────────────────
+
+
+def _opened(model: str | Model) -> Model:
+    if isinstance(model, Model):
+        return model
+    with _opening:
+        return _last_opened(model, _stamp(model))
+
+
+_opening = Lock()
+
+
+@lru_cache(maxsize=1)
+def _last_opened(name: str, stamp: int) -> Model:
+    return open_backend(name)
+
+
+def _stamp(name: str) -> int:
+    """When a checkpoint's folder last changed, so that a model trained anew is opened anew."""
+    folder = Path(name.removeprefix("hf:"))
+    return max((file.stat().st_mtime_ns for file in folder.iterdir()), default=0) if folder.is_dir() else 0
+
+
+class _Shared:
+    """A model in this process, for callers in many threads: one call at a time, and those who wait go together."""
+
+    parallel = False
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = Guarded(backend)
+        self._waiting: list[tuple[Request, Future[Completion | BackendError]]] = []
+        self._list, self._turn = Lock(), Lock()
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
+        mine: list[tuple[Request, Future[Completion | BackendError]]] = [(request, Future()) for request in requests]
+        with self._list:
+            self._waiting += mine
+        with self._turn:
+            with self._list:
+                together, self._waiting = self._waiting, []
+            try:
+                results = self._backend.complete([request for request, _ in together]) if together else []
+            except BaseException as error:
+                for _, future in together:
+                    future.set_exception(error)
+            else:
+                for (_, future), result in zip(together, results, strict=True):
+                    future.set_result(result)
+        return [future.result() for _, future in mine]
+
+
+_sharing: WeakValueDictionary[int, _Shared] = WeakValueDictionary()
+"""Who shares a backend, by its id, for as long as there is a call: a backend of one's own need not be hashable."""
+
+
+def _shared(backend: Backend) -> Backend:
+    """What many threads may call: the backend itself, if it says that it is `parallel`."""
+    if backend.parallel:
+        return Guarded(backend)
+    with _opening:
+        return _sharing.get(id(backend)) or _sharing.setdefault(id(backend), _Shared(backend))

@@ -73,11 +73,15 @@ def kind(row: dict[str, Any]) -> str | None:
     return row["error"]["kind"] if row["error"] else None
 
 
-def test_a_folder_becomes_shards_and_the_broken_picture_is_named(pictures: Path, tmp_path: Path) -> None:
+def test_a_folder_becomes_shards_and_the_broken_picture_is_named(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    lines = list(batch(typed(pictures, out, "--question", "Is it there?", "--budget", 16, "--shard", 4), opened))
-    assert "11 rows" in lines[-2]
-    assert "1 failed" in lines[-2]
+    assert batch(typed(pictures, out, "--question", "Is it there?", "--budget", 16, "--shard", 4), opened) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("ergo: 11 done")
+    assert "1 failed" in printed.err
+    assert printed.out == f"rows in {out}\n"
     rows = rows_in(out)
     assert len(rows) == len({row["id"] for row in rows}) == 11
     [broken] = [row for row in rows if row["error"]]
@@ -90,23 +94,30 @@ def test_a_folder_becomes_shards_and_the_broken_picture_is_named(pictures: Path,
     assert sorted(path.suffix for path in out.iterdir()) == [".parquet"] * 3
 
 
-def test_the_same_command_does_only_what_is_left(pictures: Path, tmp_path: Path) -> None:
+def test_the_same_command_does_only_what_is_left(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, words = tmp_path / "out", ("--question", "Is it there?", "--shard", 3)
-    list(batch(typed(pictures, out, *words, "--limit", 5), opened))
+    batch(typed(pictures, out, *words, "--limit", 5), opened)
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
-    lines = list(batch(typed(pictures, out, *words), opened))
-    assert "6 rows" in lines[-2]
+    batch(typed(pictures, out, *words), opened)
+    assert "ergo: 6 done" in capsys.readouterr().err
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     assert len(rows_in(out)) == 11
-    assert "nothing left to do" in list(batch(typed(pictures, out, *words), opened))
+    assert batch(typed(pictures, out, *words), opened) == 1  # the broken picture has no answer yet
+    said = capsys.readouterr().err
+    assert "nothing left to do" in said
+    assert "1 rows have an error: --retry-failed" in said
 
 
-def test_only_what_failed_is_asked_again_when_wanted(pictures: Path, tmp_path: Path) -> None:
+def test_only_what_failed_is_asked_again_when_wanted(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, words = tmp_path / "out", ("--question", "Is it there?", "--shard", 100)
-    list(batch(typed(pictures, out, *words), opened))
+    batch(typed(pictures, out, *words), opened)
     Image.new("RGB", (50, 50)).save(pictures / "broken.jpg")
-    lines = list(batch(typed(pictures, out, *words, "--retry-failed"), opened))
-    assert lines[0].startswith("1 failed")
+    assert batch(typed(pictures, out, *words, "--retry-failed"), opened) == 0
+    assert "ergo: 1 failed rows are asked again" in capsys.readouterr().err
     rows = rows_in(out)
     assert len(rows) == 11
     assert not any(row["error"] for row in rows)
@@ -135,7 +146,7 @@ def test_rows_that_are_none_are_answered_by_an_error(tmp_path: Path) -> None:
         '{"image": "a.jpg"}\nnot json\n[1]\n{"question": "x"}\n{"image": "nowhere.jpg", "question": "x"}\n'
     )
     out = tmp_path / "out"
-    list(batch(typed(tmp_path / "t.jsonl", out), opened))
+    batch(typed(tmp_path / "t.jsonl", out), opened)
     assert Counter(kind(row) for row in rows_in(out)) == {"bad_row": 4, "missing": 1}
     assert len(rows_in(out)) == 5
 
@@ -153,7 +164,7 @@ def test_mistakes_are_one_line(pictures: Path, tmp_path: Path) -> None:
         ((pictures, tmp_path / "o5", "--question", "x", "--shard", 0), UsageError),
     ):
         with pytest.raises(error):
-            list(batch(typed(*words), opened))
+            batch(typed(*words), opened)
 
 
 def test_any_fsspec_address_will_do(pictures: Path) -> None:
@@ -162,7 +173,7 @@ def test_any_fsspec_address_will_do(pictures: Path) -> None:
     memory = fsspec.filesystem("memory")
     for path in pictures.glob("*.jpg"):
         memory.pipe(f"/in/{path.name}", path.read_bytes())
-    list(batch(typed("memory://in", "memory://out", "--question", "Is it there?"), opened))
+    batch(typed("memory://in", "memory://out", "--question", "Is it there?"), opened)
     rows = list(Shards("memory://out").rows())
     assert len(rows) == len(list(pictures.glob("*.jpg")))
     assert sum(row["error"] is None for row in rows) == 5
@@ -180,7 +191,7 @@ import test_batch as t
 def deadly(request):
     return os._exit(9) if "q7 " in request.chat[-1].text else t.reply(request)
 model = t.Model(t.ScriptedBackend(deadly, record=False), t.QWEN2_5_VL, 28, "x")
-list(t.batch(t.typed({str(tmp_path / "t.jsonl")!r}, {str(tmp_path / "out")!r}, "--shard", 5), lambda: model))
+t.batch(t.typed({str(tmp_path / "t.jsonl")!r}, {str(tmp_path / "out")!r}, "--shard", 5), lambda: model)
 """
     ends = 0
     while subprocess.run([sys.executable, "-c", code], check=False).returncode == 9:
@@ -201,7 +212,7 @@ def slow(request):
     time.sleep(0.004)
     return t.reply(request)
 model = t.Model(t.ScriptedBackend(slow, record=False), t.QWEN2_5_VL, 28, "x")
-list(t.batch(t.typed(sys.argv[1], sys.argv[2], "--shard", "7", "--concurrency", "8", "--question", "x"), lambda: model))
+t.batch(t.typed(sys.argv[1], sys.argv[2], "--shard", "7", "--concurrency", "8", "--question", "x"), lambda: model)
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +21,8 @@ from ergo.bench.roofline import (
     throughput_roofline,
     vision_flops,
 )
-from ergo.cli.bench import add_arguments, as_text, run_bench
+from ergo.cli.bench import as_text, run_bench
+from ergo.cli.main import parser
 from ergo.core.errors import BackendError, UsageError
 from ergo.core.messages import Completion, Request, Seconds, Usage
 from ergo.evals.conditions import Condition
@@ -106,14 +106,14 @@ def test_a_failed_round_is_in_no_figure_and_is_told() -> None:
     assert "failed      1 of 3" in as_text(result)
 
 
-def test_the_command_saves_all_figures(tmp_path: Path) -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
+def test_the_command_saves_all_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.json").write_text(json.dumps(QWEN2_5_VL_7B))
     flags = f"--budget 64 --direct 256 --rounds 1 --concurrency 1 --megapixels 0.2 --save {tmp_path}/b.json --output-tokens 5 3"
-    args = parser.parse_args([*flags.split(), "--config", f"{tmp_path}/config.json", "--rates", "790", "4.3"])
-    args.model = "scripted"
-    [text] = run_bench(args, model(timed))
+    args = parser("bench").parse_args(
+        ["bench", *flags.split(), "--config", f"{tmp_path}/config.json", "--rates", "790", "4.3"]
+    )
+    assert run_bench(args, model(timed)) == 0
+    text = capsys.readouterr().out
     assert "790 TFLOP/s" in text
     assert "roofline" in text
     saved = json.loads((tmp_path / "b.json").read_text())

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_ask_tells_answer_region_and_cost(picture: str, capsys: Captured) -> Non
     told = capsys.readouterr()
     assert told.err == ""
     assert re.fullmatch(
-        r"answer    B\n"
+        r"answer    \(B\) blue\n"
         r"region    \[0, 0, 714, 714\], 8\.5% of 3000x2000 pixels\n"
         r"thought   left\n"
         r"looked    (\d+) \+ (\d+) = (\d+) vision tokens, [\d.]+% of a direct look \(7597\)\n"
@@ -132,35 +133,141 @@ def test_a_reply_that_the_terminal_cannot_show_is_spelled_out(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["missing.jpg", "q", "--model", SCRIPTED], "missing.jpg"),
         (["PICTURE", "", "--model", SCRIPTED], "question is empty"),
+        (["PICTURE"], "a picture and a question are wanted"),
         (["PICTURE", "q", "--model", "gpt"], "no model is named"),
         (["PICTURE", "q", "--model", SCRIPTED, "--budget", "0"], "--budget"),
         (["PICTURE", "q", "--model", SCRIPTED, "--save", "x.gif"], ".png or .html"),
         (["PICTURE", "q", "--model", SCRIPTED, "--flow", "three_looks"], "coarse_to_fine"),
         (["PICTURE", "q", "--model", SCRIPTED, "--flow", "crop_only"], "region"),
-        (["PICTURE", "q", "--model", SCRIPTED, "--flow", "crop_only", "--region", "9", "9", "1", "1"], "--region"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--flow", "one_look", "--region", "0", "0", "9", "9"], "crop_only"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--region", "9", "9", "1", "1"], "a region is left, top"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--region", "9", "9"], "expected 4 arguments"),
         (["PICTURE", "q", "--model", SCRIPTED, "--max-tokens", "0"], "at least 1 token"),
-        (["PICTURE", "q", "--model", SCRIPTED, "--family", "llava"], "no dialect is called"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--concurrency", "0"], "concurrency is at least 1"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--family", "llava"], "invalid choice: 'llava'"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--timeout", "9"], "timeout"),
+        (["PICTURE", "q", "--model", "ergo-tiny", "--timeout", "9"], "timeout is a setting of an endpoint"),
+        (
+            ["PICTURE", "q", "--model", "openai:http://127.0.0.1:9", "--device", "cpu"],
+            "device is a setting of a model in",
+        ),
+        (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9", "--extra-body", "x"], "not JSON"),
+        (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9", "--extra-body", "[1]"], "an object is wanted"),
+        (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9", "--retries", "-1"], "retries"),
         (["PICTURE", "q", "--model", "hf:/no/such/folder"], "there is no folder /no/such/folder"),
-        (["/etc/hostname", "q", "--model", SCRIPTED], "not a picture"),
-        (["data:image/png;base64,xx", "q", "--model", SCRIPTED], "base64"),
-        (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9/v1"], "127.0.0.1:9"),
+        (["PICTURE", "q", "--option", "red"], "unrecognized arguments: --option"),
+        (["-", "-"], "stdin (-) holds one picture or one question"),
     ],
 )
-def test_a_mistake_gets_one_line(arguments: list[str], says: str, picture: str, capsys: Captured) -> None:
+def test_wrong_use_gets_one_line_and_status_2(arguments: list[str], says: str, picture: str, capsys: Captured) -> None:
     assert main(["ask", *(picture if word == "PICTURE" else word for word in arguments)]) == 2
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", ["", "ask", "eval", "report", "bench", "world", "train"])
-def test_every_verb_explains_itself(verb: str, capsys: Captured) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([*([verb] if verb else []), "--help"])
-    assert stopped.value.code == 0
-    assert "usage" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["missing.jpg", "q", "--model", SCRIPTED], "missing.jpg"),
+        (["/etc/hostname", "q", "--model", SCRIPTED], "not a picture"),
+        (["data:image/png;base64,xx", "q", "--model", SCRIPTED], "base64"),
+        (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9/v1", "--pause", "0.01"], "127.0.0.1:9"),
+    ],
+)
+def test_what_fails_gets_one_line_and_status_1(arguments: list[str], says: str, picture: str, capsys: Captured) -> None:
+    assert main(["ask", *(picture if word == "PICTURE" else word for word in arguments)]) == 1
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert main(["world", str(tmp_path / "file" / "out"), "--limit", "1"]) == 1
+    error = capsys.readouterr().err
+    assert str(tmp_path / "file") in error
+    assert error.count("\n") == 1
+
+
+# ── several at once, and stdin ─────────────────────────────────────────────────────────────────
+
+
+def test_several_pictures_and_questions_are_answered_in_order(picture: str, tmp_path: Path, capsys: Captured) -> None:
+    small = tmp_path / "small.png"
+    Image.new("RGB", (90, 60), "red").save(small)
+    words = ["ask", picture, str(small), "-q", "One?", "-q", "Two?", "--model", SCRIPTED]
+    assert main([*words, "--save", str(tmp_path / "look.png")]) == 0
+    blocks = capsys.readouterr().out.rstrip("\n").split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == [
+        f"{name}: {question}" for name in (picture, small) for question in ("One?", "Two?")
+    ]
+    assert all(block.splitlines()[1] == "answer    B" for block in blocks)
+    assert len({(tmp_path / f"look-{number}.png").stat().st_size for number in (1, 2, 3, 4)}) > 1
+    assert main([*words, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["picture"], row["question"]) for row in rows] == [
+        (name, question) for name in (picture, str(small)) for question in ("One?", "Two?")
+    ]
+
+
+def test_a_broken_picture_among_several_stops_nobody(picture: str, capsys: Captured) -> None:
+    assert main(["ask", "missing.jpg", picture, "q", "--model", SCRIPTED]) == 1
+    first, second = capsys.readouterr().out.split("\n\n")
+    assert first == "missing.jpg: q\nfailed    missing: there is no file missing.jpg"
+    assert "answer    B" in second
+
+
+def test_the_options_stand_in_the_json_with_the_one_chosen(picture: str, capsys: Captured) -> None:
+    words = ["ask", picture, "q", "--model", "scripted:<answer>blue</answer>", "--json", "--options", "red", "blue"]
+    assert main(words) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["options"], row["choice"]) == (["red", "blue"], 1)
+
+
+def test_a_bundled_picture_is_found_by_name_and_a_file_of_ones_own_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["ask", "vague.jpg", "q", "--model", SCRIPTED, "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["turns"][0]["views"][0]["source"] == [3362, 2928]
+    Image.new("RGB", (90, 60)).save("vague.jpg")
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["turns"][0]["views"][0]["source"] == [90, 60]
+    assert main(["ask", "folder/vague.jpg", "q", "--model", SCRIPTED]) == 1
+
+
+# ── the other verbs ────────────────────────────────────────────────────────────────────────────
+
+
+def test_recipes_are_listed_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "tiny-grpo" in [line.split()[0] for line in lines]
+    assert all(len(line.split()) > 3 for line in lines)
+    assert main(["recipes", "tiny-grpo"]) == 0
+    assert tomllib.loads(capsys.readouterr().out)["kind"] == "grpo"
+    assert main(["recipes", "nothing"]) == 2
+
+
+def test_train_takes_a_recipe_by_name_and_refuses_what_it_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, says in ((["nothing"], "no recipe is called"), (["tiny-grpo", "--set", "no.such=1"], "no")):
+        assert main(["train", *words]) == 2
+        error = capsys.readouterr().err
+        assert says in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_typed_shows_the_verbs(capsys: Captured) -> None:
+    assert main([]) == 2
+    assert "ask " in capsys.readouterr().err
 
 
 def test_the_python_api_is_as_short(picture: str) -> None:

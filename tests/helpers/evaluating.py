@@ -14,10 +14,11 @@ from ergo.core.geometry import Box
 from ergo.core.messages import Request
 from ergo.evals.conditions import Condition, Protocol
 from ergo.evals.report import Report
-from ergo.evals.run import EvalProgress, evaluate
+from ergo.evals.run import evaluate
 from ergo.families import QWEN2_5_VL
 from ergo.samples.sample import Sample
 from ergo.traces.folder import RunFolder
+from ergo.traces.progress import Progress
 
 COLOURS = ("red", "blue", "green", "black")
 TWO_LOOKS = Condition("coarse_to_fine", 64)
@@ -74,7 +75,7 @@ def config(conditions: Sequence[Condition], protocol: Protocol) -> dict[str, obj
         "model": "scripted",
         "conditions": [condition.name for condition in conditions],
         "preset": protocol.preset,
-        "options": protocol.order,
+        "option_order": protocol.order,
         "seeds": protocol.seeds,
         "mask": protocol.mask,
     }
@@ -87,7 +88,7 @@ def run_folder(
     conditions: Sequence[Condition] = (TWO_LOOKS,),
     protocol: Protocol = OURS,
     concurrency: int = 4,
-) -> list[EvalProgress]:
+) -> list[Progress]:
     with RunFolder(path, config(conditions, protocol)) as folder:
         return list(evaluate(evaluated, conditions, protocol, opened, folder, concurrency))
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from ergo.core.errors import PictureError
-from ergo.images import load_image
+from ergo.images.decode import load_image
 from ergo.images.formats import register_plugins
 
 GRADIENT = np.dstack([np.tile(np.linspace(20, 230, 96, dtype=np.uint8), (64, 1))] * 3)
@@ -90,7 +90,7 @@ def test_what_is_not_read_is_named_with_the_way_out(what: str, tmp_path: Path) -
 def test_without_the_extra_its_package_is_named() -> None:
     code = (
         "import sys; sys.modules['pillow_heif'] = None; sys.modules['pillow_jxl'] = None\n"
-        "from ergo.images import load_image\n"
+        "from ergo.images.decode import load_image\n"
         "for start in (b'\\0\\0\\0\\x1cftypheic' + bytes(60), b'\\xff\\n' + bytes(60)):\n"
         "    try: load_image(start)\n"
         "    except Exception as error: print(error)\n"

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from ergo.core.geometry import Box, Size
 from ergo.images import disk as disk_module
-from ergo.images import load_image
+from ergo.images.decode import load_image
 from ergo.images.picture import Picture
 
 COLOURS = np.array(

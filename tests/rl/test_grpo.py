@@ -17,11 +17,10 @@ from tiny_models import save
 from training import RECIPE, SMALL, make_trainer, recipe, rows
 from transformers import AutoModelForImageTextToText
 
-from ergo.api import AskOptions, ask
+from ergo.api import ask
 from ergo.backends import TINY, open_backend
 from ergo.cli.train import train
 from ergo.core.errors import TrainingStopped, UsageError
-from ergo.core.messages import Sampling
 from ergo.recipes import read_recipe
 from ergo.rl.recipe import grpo_recipe
 from ergo.rl.rewards import Evidence
@@ -187,9 +186,8 @@ def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
     folder = train(RECIPE, tmp_path / "run", settings)
     assert all(weight.abs().max() > 1e-3 for weight in load_file(folder / "adapter_model.safetensors").values())
     picture = next(generate("test", 1)).image
-    how = AskOptions(budget=40, sampling=Sampling(max_tokens=8))
-    alone = ask(picture, "What?", model=f"hf:{base}", how=how)
-    adapted = ask(picture, "What?", model=open_backend(f"hf:{base}", adapter=str(folder)), how=how)
+    alone = ask(picture, "What?", model=f"hf:{base}", budget=40, max_tokens=8)
+    adapted = ask(picture, "What?", model=open_backend(f"hf:{base}", adapter=str(folder)), budget=40, max_tokens=8)
     assert adapted.error is None
     assert adapted.completions[0].logprobs != alone.completions[0].logprobs
     assert adapted.turns[0].usage.prompt_tokens == alone.turns[0].usage.prompt_tokens

@@ -24,32 +24,12 @@ from ergo.batch.shards import Shards
 from ergo.batch.worker import BatchConfig, Worker, finished
 from ergo.core.errors import BackendError, UsageError
 from ergo.core.runner import Trace
+from ergo.traces.progress import Progress
 
 log = logging.getLogger(__name__)
 
 MAX_CRASHES = 3
 JOURNAL = "started.jsonl"
-
-
-@dataclass(frozen=True)
-class BatchProgress:
-    """Where a job stands. done: rows of this session; total: that there are to do, None while unknown."""
-
-    done: int
-    failed: int
-    total: int | None
-    vision_tokens: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Rows a second."""
-        return self.done / max(self.seconds, 1e-9)
-
-    @property
-    def left(self) -> float | None:
-        """Seconds to go."""
-        return (self.total - self.done) / self.rate if self.total is not None and self.done else None
 
 
 class Count:
@@ -60,10 +40,11 @@ class Count:
         self.done = self.failed = self.tokens = 0
         self.started = time.perf_counter()
 
-    def add(self, done: int, failed: int, tokens: int) -> BatchProgress:
+    def add(self, done: int, failed: int, tokens: int) -> Progress:
         """So many more rows."""
         self.done, self.failed, self.tokens = self.done + done, self.failed + failed, self.tokens + tokens
-        return BatchProgress(self.done, self.failed, self.total, self.tokens, time.perf_counter() - self.started)
+        seconds = time.perf_counter() - self.started
+        return Progress("", self.done, self.failed, seconds, self.total, vision_tokens=self.tokens)
 
 
 # ── this machine ───────────────────────────────────────────────────────────────────────────────
@@ -71,7 +52,7 @@ class Count:
 
 def run_here(
     rows: Iterable[BatchRow], shards: Shards, worker: Worker, shard: int, total: int | None
-) -> Iterator[BatchProgress]:
+) -> Iterator[Progress]:
     """shard: rows in a file. Rows in a shard already are passed over."""
     done, count = shards.done(), Count(total)
     journal = Journal(Path(shards.address) / JOURNAL if "://" not in shards.address else None)
@@ -86,12 +67,12 @@ def run_here(
             else:
                 yield journal.noted(row)
 
-    def progress(answers: Sequence[dict[str, Any]]) -> BatchProgress:
+    def progress(answers: Sequence[dict[str, Any]]) -> Progress:
         failed = sum(row["error"] is not None for row in answers)
         return count.add(len(answers), failed, sum(row["vision_tokens"] for row in answers))
 
     for answers in _grouped(worker.answers(innocent()), shard, progress):
-        if isinstance(answers, BatchProgress):
+        if isinstance(answers, Progress):
             yield answers
         else:
             shards.write(answers)
@@ -105,8 +86,8 @@ def run_here(
 
 
 def _grouped(
-    answers: Iterable[dict[str, Any]], size: int, progress: Callable[[Sequence[dict[str, Any]]], BatchProgress]
-) -> Iterator[BatchProgress | list[dict[str, Any]]]:
+    answers: Iterable[dict[str, Any]], size: int, progress: Callable[[Sequence[dict[str, Any]]], Progress]
+) -> Iterator[Progress | list[dict[str, Any]]]:
     """Progress for each row, and the rows in groups of `size`."""
     group: list[dict[str, Any]] = []
     for row in answers:
@@ -198,7 +179,7 @@ def run_on_ray(
     config: BatchConfig,
     fleet: Fleet,
     shard: int,
-) -> Iterator[BatchProgress]:
+) -> Iterator[Progress]:
     """The same, by a pool of actors. A block that was lost with its actor or node is done again by another."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

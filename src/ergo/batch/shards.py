@@ -88,6 +88,15 @@ class Shards:
             with self._system.open(name, "rb") as file:
                 yield from pq.read_table(file).to_pylist()
 
+    def failed(self) -> int:
+        """How many rows have an error."""
+        count = 0
+        for name in self._shards():
+            with self._system.open(name, "rb") as file:
+                errors = pq.read_table(file, columns=["error"])["error"]
+                count += len(errors) - errors.null_count
+        return count
+
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         """One shard."""
         ordered = sorted(rows, key=lambda row: str(row["id"]))

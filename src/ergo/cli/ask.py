@@ -1,4 +1,4 @@
-"""`ergo ask`: a question about a picture."""
+"""Answer questions about pictures, looking twice: the whole picture at a low budget, then the region that matters."""
 
 from __future__ import annotations
 
@@ -6,116 +6,169 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ergo.cli.model import add_model_arguments, model_from
-from ergo.cli.screen import say
+from ergo.cli.model import add_model_arguments, add_sampling_arguments, model_from
+from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, say
 from ergo.core.errors import UsageError
+from ergo.core.flows import FLOWS
+
+if TYPE_CHECKING:
+    from ergo.api import Inquiry, Result
+
+EXAMPLES = """\
+  ergo ask vague.jpg "What pattern is on the tag of the blue tree?" --options bars slashes stripes checks
+  ergo ask photo.jpg "What colour is the boat?" --options red blue --model openai:http://localhost:8000/v1
+  ergo ask a.jpg b.jpg -q "How many people?" -q "Is it day or night?" --json
+  echo "What does the label say?" | ergo ask scan.tif - --budget 1280 --save look.html
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `ergo ask`."""
-    parser.add_argument("picture", help="a file, or a data URI")
-    parser.add_argument("question")
-    parser.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="answers to choose from")
+    parser.usage = "ergo ask PICTURE [PICTURE ...] QUESTION [flags]"
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="PICTURE ... QUESTION",
+        help="files or data URIs (- for a picture on stdin, or the name of a bundled one: vague.jpg, attribute.jpg, "
+        "relation.jpg), then the question (- for one on stdin)",
+    )
+    parser.add_argument(
+        "-q",
+        "--question",
+        action="append",
+        metavar="TEXT",
+        help="one of several questions about each picture; all words are then pictures (default: the last word)",
+    )
+    parser.add_argument(
+        "--options", nargs="+", default=[], metavar="TEXT", help="answers to choose from (default: a free answer)"
+    )
+    parser.add_argument(
+        "--flow", choices=tuple(FLOWS), help="how to look (default: coarse_to_fine; crop_only with --region)"
+    )
+    parser.add_argument(
+        "--budget", type=int, metavar="N", help="most vision tokens of each look (default: the model family's)"
+    )
+    parser.add_argument(
+        "--region",
+        type=int,
+        nargs=4,
+        metavar=("X1", "Y1", "X2", "Y2"),
+        help="look at nothing but this, in pixels of the picture (default: the model finds a region)",
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=16, metavar="N", help="questions at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="what was looked at, as .png or .html; numbered where there are several (default: not saved)",
+    )
+    parser.add_argument("--json", action="store_true", help="print all that happened as JSON, a line each if several")
+    add_sampling_arguments(parser)
     add_model_arguments(parser)
-    parser.add_argument("--budget", type=int, metavar="N", help="most vision tokens of each look")
-    parser.add_argument("--flow", default="coarse_to_fine", help="coarse_to_fine, one_look or crop_only")
-    parser.add_argument("--region", type=int, nargs=4, metavar=("X1", "Y1", "X2", "Y2"), help="for crop_only, pixels")
-    parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of each reply")
-    parser.add_argument("--save", metavar="FILE", help="what was looked at, as .png or .html")
-    parser.add_argument("--json", action="store_true", help="print the whole trace as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask, print, save."""
-    from ergo.api import AskOptions, ask
-    from ergo.core.flows import Question
-    from ergo.core.messages import Sampling
-    from ergo.images.decode import load_image
+    from ergo.api import ask_many, load_picture
 
-    saved = _save_target(args.save)
-    region = _box(args.region) if args.region else None
-    how = AskOptions(args.flow, args.budget, region, Sampling(max_tokens=args.max_tokens))
-    picture = load_image(args.picture)
-    trace = ask(picture, args.question, args.options, model_from(args), how)
-    say(json.dumps(_trace_row(trace), indent=2, ensure_ascii=False) if args.json else _told(trace, picture))
-    if saved:
-        _save_looks(saved, trace, picture, Question(args.question, tuple(args.options)))
-        say(f"saved     {saved}", sys.stderr if args.json else sys.stdout)
-    return 1 if trace.error else 0
+    inquiries = _inquiries(args)
+    several = len(inquiries) > 1
+    files = _save_targets(args.save, len(inquiries))
+    failed = 0
+    results = ask_many(
+        # a model takes longer to open than a picture to fail
+        inquiries if several else [replace(inquiries[0], picture=load_picture(inquiries[0].picture))],
+        model=model_from(args, batch=args.concurrency),
+        budget=args.budget,
+        region=args.region,
+        flow=args.flow,
+        max_tokens=args.max_tokens,
+        temperature=args.temperature,
+        seed=args.seed,
+        concurrency=args.concurrency,
+    )
+    for number, (inquiry, result) in enumerate(zip(inquiries, results, strict=True)):
+        name = inquiry.picture[:200] if isinstance(inquiry.picture, str) else "stdin"
+        if args.json:
+            row = result.to_dict() | {"picture": name}
+            say(json.dumps(row, indent=None if several else 2, ensure_ascii=False))
+        else:
+            if several:
+                say(f"{'' if number == 0 else chr(10)}{name}: {inquiry.question}")
+            say("\n".join(_lines(result)))
+        failed += result.error is not None
+        if files and result.picture:
+            say(f"saved     {result.save(files[number])}", sys.stderr if args.json else sys.stdout)
+    return SOME_FAILED if failed else ALL_ANSWERED
 
 
-def _box(corners: Sequence[int]) -> Any:
-    from ergo.core.geometry import Box
+def _inquiries(args: argparse.Namespace) -> list[Inquiry]:
+    """Every question about every picture, one picture after the other."""
+    from ergo.api import Inquiry
 
-    try:
-        return Box(*corners)
-    except ValueError as error:
-        raise UsageError(f"--region: {error}") from error
+    pictures, questions = args.words, args.question
+    if questions is None:
+        *pictures, question = args.words
+        questions = [question]
+    if not pictures:
+        raise UsageError('a picture and a question are wanted: ergo ask photo.jpg "What is written on the sign?"')
+    if (pictures + questions).count("-") > 1:
+        raise UsageError("stdin (-) holds one picture or one question")
+    questions = [sys.stdin.read().strip() if question == "-" else question for question in questions]
+    if not all(question.strip() for question in questions):
+        raise UsageError("the question is empty")
+    opened = [sys.stdin.buffer.read() if picture == "-" else picture for picture in pictures]
+    return [Inquiry(picture, question, args.options) for picture in opened for question in questions]
 
 
-def _save_target(name: str | None) -> Path | None:
+def _save_targets(path: Path | None, count: int) -> list[Path]:
     """Checked before the model is asked, so that no answer is lost to a bad file name."""
-    if name is None:
-        return None
-    path = Path(name)
-    if path.suffix.lower() not in (".png", ".html"):
-        raise UsageError(f"--save wants a .png or .html file, not {name}")
+    from ergo.api import SAVED_AS
+
+    if path is None:
+        return []
+    if path.suffix.lower() not in SAVED_AS:
+        raise UsageError(f"--save wants a {' or '.join(SAVED_AS)} file, not {path}")
     if not path.parent.is_dir():
         raise UsageError(f"--save: there is no folder {path.parent}")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"--save: {path} cannot be written")
-    return path
+    files = [path] if count == 1 else [path.with_stem(f"{path.stem}-{number + 1}") for number in range(count)]
+    for file in files:
+        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise UsageError(f"--save: {file} cannot be written")
+    return files
 
 
-def _save_looks(path: Path, trace: Any, picture: Any, question: Any) -> None:
-    from ergo.viz import page_of, picture_of
-
-    try:
-        if path.suffix.lower() == ".html":
-            path.write_text(page_of(trace, picture, question), encoding="utf-8", errors="xmlcharrefreplace")
-        else:
-            picture_of(trace, picture, question).save(path)
-    except OSError as error:
-        raise UsageError(f"--save: {path} could not be written: {error}") from error
-
-
-def _trace_row(trace: Any) -> dict[str, Any]:
-    from ergo.traces.rows import trace_to_dict
-
-    return trace_to_dict(trace)
-
-
-def _told(trace: Any, picture: Any) -> str:
+def _lines(result: Result) -> Iterator[str]:
     """The answer as a person wants it, and what it cost."""
-    lines = []
-    answer = trace.answer
-    if trace.error:
-        lines.append(f"failed    {trace.error.kind}: {trace.error}")
-    else:
-        lines.append(f"answer    {answer.text or '(none)'}" + _aside(answer.reading != "exact", answer.reading))
+    answer, picture = result.answer, result.picture
+    if result.error:
+        yield f"failed    {result.error.kind}: {result.error}"
+    elif answer and picture:
+        chosen = result.choice
+        text = f"({chosen.letter}) {chosen.text}" if chosen else answer.text or "(none)"
+        yield f"answer    {text}{_aside(answer.reading)}"
         if answer.region:
             share = answer.region.area / picture.size.area
-            lines.append(f"region    {answer.region}, {share:.1%} of {picture.size} pixels" + _aside(
-                answer.region_reading not in ("exact", None), answer.region_reading))  # fmt: skip
+            yield f"region    {answer.region}, {share:.1%} of {picture.size} pixels{_aside(answer.region_reading)}"
         elif answer.fallback:
-            lines.append(
-                f"region    none that could be read ({answer.region_reading}): looked at the whole picture again"
-            )
+            yield f"region    none that could be read ({answer.region_reading}): looked at the whole picture again"
         if answer.thought:
-            lines.append(f"thought   {answer.thought}")
-    if trace.turns:
-        full = trace.direct_vision_tokens
-        shown = " + ".join(str(sum(view.tokens for view in turn.views)) for turn in trace.turns)
-        lines.append(
-            f"looked    {shown} = {trace.vision_tokens} vision tokens, {trace.vision_tokens / full:.1%} of a direct look ({full})"
-        )
-        lines.append(f"took      {trace.seconds:.2f} s, {trace.generated_tokens} output tokens")
-    return "\n".join(lines)
+            yield f"thought   {answer.thought}"
+    if result.turns:
+        shown = " + ".join(str(sum(view.tokens for view in turn.views)) for turn in result.turns)
+        direct = result.direct_vision_tokens
+        share = result.vision_tokens / direct
+        yield f"looked    {shown} = {result.vision_tokens} vision tokens, {share:.1%} of a direct look ({direct})"
+        yield f"took      {result.seconds:.2f} s, {result.generated_tokens} output tokens"
 
 
-def _aside(shown: bool, text: object) -> str:
-    return f"  ({text})" if shown else ""
+def _aside(reading: str | None) -> str:
+    """How a reply had to be mended, where it was."""
+    return "" if reading in (None, "exact") else f"  ({reading})"

@@ -1,69 +1,97 @@
-"""`ergo batch`: the same two looks over millions of pictures."""
+"""The same two looks over millions of pictures, here or on Ray, into Parquet; the same command goes on where it stopped."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from ergo.backends import Model
 from ergo.cli.model import add_model_arguments, model_from
-from ergo.cli.screen import say_all
+from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, follow, note, say
 from ergo.core.errors import MissingExtra, UsageError
 
-try:
-    from ergo.batch.rows import read_rows
-    from ergo.batch.run import BatchProgress, Fleet, run_here, run_on_ray
-    from ergo.batch.shards import Shards
-    from ergo.batch.worker import BatchConfig, Worker
-except ImportError as error:
-    raise MissingExtra("ergo batch", "batch") from error
+if TYPE_CHECKING:
+    from ergo.backends import Model
 
-EVERY = 5.0  # seconds between two lines
+EXAMPLES = """\
+  ergo batch photos/ answers/ --question "Is there a person?" --options yes no
+  ergo batch s3://bucket/rows.jsonl s3://bucket/answers --where ray --num-actors 8 --gpus 1 --model hf:nota-ai/ERGO-7B
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `ergo batch`."""
     parser.add_argument("input", help="a folder, a glob, or a .jsonl, .csv or .parquet file; any fsspec address")
+    parser.add_argument("output", help="a folder of its own for Parquet shards, at any fsspec address")
     parser.add_argument(
-        "output", help="a folder of its own for Parquet shards; the same command goes on where it stopped"
+        "--question", metavar="TEXT", help="asked about every picture (default: the table's own column)"
     )
-    add_model_arguments(parser)
-    parser.add_argument("--question", help="asked about every picture; without it the table's own column")
-    parser.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="answers to choose from")
-    parser.add_argument("--flow", default="coarse_to_fine", choices=("coarse_to_fine", "one_look"))
-    parser.add_argument("--budget", type=int, metavar="N", help="most vision tokens of each look")
-    parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of each reply")
     parser.add_argument(
+        "--options",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="answers to choose from (default: the table's own column, or a free answer)",
+    )
+    parser.add_argument(
+        "--flow",
+        default="coarse_to_fine",
+        choices=("coarse_to_fine", "one_look"),
+        help="how to look (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--budget", type=int, metavar="N", help="most vision tokens of each look (default: the model family's)"
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="most output tokens of each reply (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=32, metavar="N", help="rows at once, in each model (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--shard", type=int, default=256, metavar="N", help="rows in an output file (default: %(default)s)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows (default: all)")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="ask again what failed in earlier sessions (default: no)"
+    )
+    ray = parser.add_argument_group("on Ray")
+    ray.add_argument(
         "--where",
         default="local",
         metavar="PLACE",
-        help="local, ray (on this machine), or a cluster's address (ray://...)",
+        help="local, ray (on this machine), or a cluster's address, ray://HOST:10001 (default: %(default)s)",
     )
-    parser.add_argument("--num-actors", type=int, default=1, metavar="N", help="models, on Ray")
-    parser.add_argument("--gpus", type=float, default=0.0, metavar="N", help="of each actor, on Ray")
-    parser.add_argument(
-        "--concurrency", type=int, default=32, metavar="N", help="rows in progress at once, in each model"
-    )
-    parser.add_argument("--shard", type=int, default=256, metavar="N", help="rows in an output file")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
-    parser.add_argument("--retry-failed", action="store_true", help="evaluate again what failed in earlier sessions")
+    ray.add_argument("--num-actors", type=int, default=1, metavar="N", help="models (default: %(default)s)")
+    ray.add_argument("--gpus", type=float, default=0.0, metavar="N", help="of each actor (default: %(default)g)")
+    add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the job, printing its progress."""
-    return say_all(batch(args, lambda: model_from(args, batch=args.concurrency)))
+    """Run the job."""
+    return batch(args, lambda: model_from(args, batch=args.concurrency))
 
 
-def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> Iterator[str]:
-    """Run the job to its end; the last line says where the rows lie."""
+def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> int:
+    """Progress on stderr; the last line says where the rows lie."""
+    try:
+        from ergo.batch.rows import read_rows
+        from ergo.batch.run import Fleet, run_here, run_on_ray
+        from ergo.batch.shards import Shards
+        from ergo.batch.worker import BatchConfig, Worker
+    except ImportError as error:
+        raise MissingExtra("ergo batch", "batch") from error
     if min(args.concurrency, args.shard, args.num_actors, args.max_tokens, args.limit or 1) < 1:
         raise UsageError("--concurrency, --shard, --num-actors, --max-tokens and --limit are at least 1")
     shards = Shards(args.output)
     shards.prepare()
     if args.retry_failed:
-        yield f"{shards.forget_failed()} failed rows are evaluated again"
+        note(f"{shards.forget_failed()} failed rows are asked again")
     rows = read_rows(args.input, args.question, args.options)
     if args.limit:
         rows = islice(rows, args.limit)
@@ -71,40 +99,14 @@ def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> Iterator
     if args.where == "local":
         known = list(rows) if args.limit else None  # counted only where counting costs nothing
         total = len(known) - len({row.id for row in known} & shards.done()) if known is not None else None
-        progress = run_here(
-            known if known is not None else rows,
-            shards,
-            Worker(open_model(), config, args.concurrency),
-            args.shard,
-            total,
-        )
+        worker = Worker(open_model(), config, args.concurrency)
+        progress = run_here(rows if known is None else known, shards, worker, args.shard, total)
     else:
         fleet = Fleet(None if args.where == "ray" else args.where, args.num_actors, args.concurrency, args.gpus)
         progress = run_on_ray(rows, shards, open_model, config, fleet, args.shard)
-    yield from _lines(progress)
-    yield f"rows in {args.output}"
-
-
-def _lines(progress: Iterator[BatchProgress]) -> Iterator[str]:
-    last, reported = None, time.perf_counter()
-    for last in progress:
-        if time.perf_counter() - reported >= EVERY:
-            reported = time.perf_counter()
-            yield _line(last)
-    yield _line(last) if last else "nothing left to do"
-
-
-def _line(now: BatchProgress) -> str:
-    of = f" of {now.total:,}" if now.total is not None else ""
-    left = f", {_time(now.left)} left" if now.left else ""
-    each = now.vision_tokens / max(now.done, 1)
-    failed = f", {now.failed:,} failed" if now.failed else ""
-    return (
-        f"{now.done:,}{of} rows, {now.rate:.1f}/s{left}{failed}; {now.vision_tokens:,} vision tokens, {each:.0f} a row"
-    )
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
+    follow(progress)
+    failed = shards.failed()
+    if failed and not args.retry_failed:
+        note(f"{failed:,} rows have an error: --retry-failed asks them again")
+    say(f"rows in {args.output}")
+    return SOME_FAILED if failed else ALL_ANSWERED

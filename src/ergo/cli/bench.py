@@ -1,11 +1,10 @@
-"""`ergo bench`: time direct and two-look flows."""
+"""Time one look against two on the same pictures, alternated, beside what the hardware allows."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +12,77 @@ from ergo.backends import Model
 from ergo.bench.measure import Bench, Measured, Plan, bench
 from ergo.bench.roofline import ModelShape, Rates, Roofline, measured_rates
 from ergo.cli.model import add_model_arguments, model_from
-from ergo.cli.screen import say_all
+from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, say
 from ergo.core.errors import DataError, UsageError
 from ergo.evals.conditions import Condition, conditions
+
+EXAMPLES = """\
+  ergo bench --rounds 3 --megapixels 2
+  ergo bench --model openai:http://localhost:8000/v1 --stream --config config.json --rates 790 3.35 --save bench.json
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `ergo bench`."""
-    parser.add_argument("--budget", metavar="N", help="vision tokens of each of the two looks; default: the model's")
-    parser.add_argument("--direct", default="full", metavar="N", help="vision tokens of the direct look")
     parser.add_argument(
-        "--output-tokens", type=int, nargs=2, default=(100, 100), metavar="N", help="tokens of the two replies"
+        "--budget", metavar="N", help="vision tokens of each of the two looks (default: the model family's)"
     )
-    parser.add_argument("--direct-output-tokens", type=int, default=100, metavar="N", help="tokens of the direct reply")
-    parser.add_argument("--megapixels", type=float, default=4.0, help="size of the pictures")
-    parser.add_argument("--rounds", type=int, default=5, help="of A B, one request at a time")
-    parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="requests at once, for throughput")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="config.json of a served model, for its roofline")
     parser.add_argument(
-        "--rates", type=float, nargs=2, metavar=("TFLOPS", "TBS"), help="of a server's machine, for the roofline"
+        "--direct", default="full", metavar="N", help="vision tokens of the one look (default: %(default)s)"
     )
-    parser.add_argument("--save", type=Path, metavar="FILE", help="all figures as JSON")
+    parser.add_argument(
+        "--output-tokens",
+        type=int,
+        nargs=2,
+        default=(100, 100),
+        metavar="N",
+        help="tokens of the two replies (default: 100 100)",
+    )
+    parser.add_argument(
+        "--direct-output-tokens",
+        type=int,
+        default=100,
+        metavar="N",
+        help="tokens of the direct reply (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--megapixels", type=float, default=4.0, metavar="N", help="size of the pictures (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="of A B, one request at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=8,
+        metavar="N",
+        help="requests at once, for throughput (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="config.json of a served model, for its roofline (default: a local model's own)",
+    )
+    parser.add_argument(
+        "--rates",
+        type=float,
+        nargs=2,
+        metavar=("TFLOPS", "TBS"),
+        help="of a server's machine, for the roofline (default: measured here for a local model)",
+    )
+    parser.add_argument("--save", type=Path, metavar="FILE", help="all figures, as JSON (default: not saved)")
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, then print the figures."""
     logging.getLogger("ergo").setLevel(logging.INFO)
-    return say_all(run_bench(args, model_from(args)))
+    return run_bench(args, model_from(args))
 
 
-def run_bench(args: argparse.Namespace, model: Model) -> Iterator[str]:
-    """Measure, then tell; the steps go to the log."""
+def run_bench(args: argparse.Namespace, model: Model) -> int:
+    """The steps go to the log, the figures to stdout."""
     if min(*args.output_tokens, args.direct_output_tokens) < 1:
         raise UsageError("replies are at least one token long")
 
@@ -53,11 +91,12 @@ def run_bench(args: argparse.Namespace, model: Model) -> Iterator[str]:
         Plan(_condition("one_look", args.direct), (args.direct_output_tokens,)),
         Plan(_condition("coarse_to_fine", args.budget or str(model.family.budget)), tuple(args.output_tokens)),
     )
-    say = logging.getLogger(__name__).info
-    result = bench(model, plans, args.megapixels, args.rounds, args.concurrency, shape, rates, say)
+    log = logging.getLogger(__name__).info
+    result = bench(model, plans, args.megapixels, args.rounds, args.concurrency, shape, rates, log)
     if args.save:
         args.save.write_text(json.dumps(result.to_json() | {"model": args.model}, indent=2) + "\n")
-    yield as_text(result)
+    say(as_text(result))
+    return SOME_FAILED if result.first.failed or result.second.failed else ALL_ANSWERED
 
 
 def _condition(flow: str, budget: str) -> Condition:

@@ -1,29 +1,41 @@
-"""`python -m ergo.demo FOLDER`: ask the bundled questions with the bundled model, save what was looked at."""
+"""Ask the bundled questions about the bundled pictures with the bundled model; save what was looked at."""
 
 from __future__ import annotations
 
-import sys
+import argparse
+import shlex
 from pathlib import Path
 
-from ergo.cli.main import main
-from ergo.samples.sample import read_samples
+from ergo.cli.screen import SOME_FAILED, say
 
-HERE = Path(__file__).resolve().parent.parent / "demo"
-
-
-def demo(out: Path) -> int:
-    """Ask each bundled question through the command line; returns the number that failed."""
-    out.mkdir(parents=True, exist_ok=True)
-    failed = 0
-    for number, sample in enumerate(read_samples(HERE / "samples.jsonl"), 1):
-        saved = out / f"look-{number}.png"
-        command = ["ask", str(sample.image), sample.question, "--options", *sample.choices, "--save", str(saved)]
-        shown = " ".join(f'"{word}"' if " " in word else word for word in command)
-        print(f"{'' if number == 1 else chr(10)}$ ergo {shown}")
-        failed += main(command) != 0
-        print(f"truth     {sample.answer}, within {sample.region}")
-    return failed
+EXAMPLES = """\
+  ergo demo
+  ergo demo looks
+"""
 
 
-if __name__ == "__main__":
-    sys.exit(demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo-out")))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ergo demo`."""
+    parser.add_argument(
+        "out", nargs="?", type=Path, default=Path("demo-out"), help="folder to save to (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Each question as the command that a person would type, then its answer and the truth."""
+    from ergo.api import BUNDLED
+    from ergo.cli.main import main
+    from ergo.samples.sample import read_samples
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    status = 0
+    for number, sample in enumerate(read_samples(BUNDLED / "samples.jsonl"), 1):
+        name = Path(str(sample.image)).name
+        picture = str(sample.image) if Path(name).exists() else name  # a file of that name here would be asked about
+        saved = str(args.out / f"look-{number}.png")
+        command = ["ask", picture, sample.question, "--model", "ergo-tiny", "--save", saved]
+        command += ["--options", *sample.choices]
+        say(f"{'' if number == 1 else chr(10)}$ ergo {shlex.join(command)}")
+        status = max(status, main(command))
+        say(f"truth     {sample.answer}, within {sample.region}")
+    return min(status, SOME_FAILED)

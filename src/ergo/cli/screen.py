@@ -1,11 +1,20 @@
-"""What the verbs share of the screen."""
+"""What the verbs share of the screen: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from ergo.traces.progress import Progress
+
+ALL_ANSWERED, SOME_FAILED, WRONG_USE, STOPPED = 0, 1, 2, 130
+"""Exit statuses, the same for every verb."""
+
+REPORT_EVERY = 5.0  # seconds between two lines of progress
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
@@ -16,8 +25,53 @@ def say(text: str, stream: TextIO | None = None) -> None:
     print(shown.encode(encoding, "backslashreplace").decode(encoding), file=out, flush=True)
 
 
-def say_all(lines: Iterable[str]) -> int:
-    """Print lines as they come; 0."""
-    for line in lines:
-        say(line)
-    return 0
+def note(text: str) -> None:
+    """Say what is no result: on stderr, in one line."""
+    say(f"ergo: {' '.join(text.split())}", sys.stderr)
+
+
+def hide_loading_bars() -> None:
+    """Of the weights, which are there at once; not of a download, which takes its time."""
+    try:
+        from huggingface_hub.utils.tqdm import enable_progress_bars
+        from transformers.utils.logging import disable_progress_bar
+    except ImportError:
+        return
+    disable_progress_bar()
+    if not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS"):
+        enable_progress_bars()
+
+
+def follow(progress: Iterable[Progress]) -> int:
+    """Drive a run, with a line of progress now and then and at the end of each part; returns how many failed."""
+    failed, last, reported = 0, None, 0.0
+    for now in progress:
+        if last and last.part != now.part:
+            note(_line(last))
+            failed, reported = failed + last.failed, 0.0
+        elif now.seconds - reported >= REPORT_EVERY:
+            note(_line(now))
+            reported = now.seconds
+        last = now
+    note(_line(last) if last else "nothing left to do")
+    return failed + last.failed if last else failed
+
+
+def _line(now: Progress) -> str:
+    of = f" of {now.total:,}" if now.total is not None else ""
+    parts = [f"{now.part}: " * bool(now.part) + f"{now.done:,}{of} done", f"{now.rate:.1f}/s"]
+    if now.right is not None:
+        parts.append(f"{now.right / max(now.done, 1):.1%} right")
+    if now.left:
+        parts.append(f"{_time(now.left)} left")
+    if now.failed:
+        parts.append(f"{now.failed:,} failed")
+    if now.vision_tokens is not None:
+        parts.append(f"{now.vision_tokens:,} vision tokens, {now.vision_tokens / max(now.done, 1):.0f} each")
+    return ", ".join(parts)
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

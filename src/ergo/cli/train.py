@@ -1,4 +1,4 @@
-"""`ergo train`: run, or go on with, what a recipe says."""
+"""Train a policy by a recipe; the same command goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ergo.cli.screen import say
+from ergo.cli.screen import ALL_ANSWERED, hide_loading_bars, say
 from ergo.core.errors import MissingExtra, UsageError
+
+EXAMPLES = """\
+  ergo train tiny-grpo
+  ergo train mine.toml --set trl.learning_rate=1e-5 trl.max_steps=100 --out runs/mine
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `ergo train`."""
-    parser.add_argument("recipe", help="a TOML file, see recipes/")
-    parser.add_argument("--out", default=None, help="run folder; the same command goes on where it stopped")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the recipe")
+    parser.add_argument("recipe", help="one that ships, by name (see `ergo recipes`), or a TOML file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change values of the recipe, as trl.max_steps=100 (default: none)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,10 +36,11 @@ def run(args: argparse.Namespace) -> int:
 
     logging.getLogger("ergo").setLevel(logging.INFO)
     give_freed_memory_back()
+    hide_loading_bars()
     recipe = recipes.find(args.recipe)
-    folder = train(recipe, Path(args.out or f"runs/{recipe.stem}"), args.set)
+    folder = train(recipe, args.out or Path("runs") / recipe.stem, args.set)
     say(f"checkpoint in {folder}")
-    return 0
+    return ALL_ANSWERED
 
 
 def train(recipe: Path, out: Path, changes: Sequence[str] = ()) -> Path:

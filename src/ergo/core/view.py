@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
-
-from PIL import Image
+from typing import TYPE_CHECKING, Protocol
 
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size, TokenBudget
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class SourcePicture(Protocol):
@@ -32,7 +33,6 @@ class View:
     """A part of a picture as a model is shown it.
 
     box: the part, SOURCE pixels. size: pixels shown, multiples of `patch`.
-
     A view keeps its pixels (at most its budget) once asked for, and its picture for as long as it lives:
     whoever collects many views or Traces collects their pictures.
     """

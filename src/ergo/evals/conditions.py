@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
@@ -224,8 +224,3 @@ def sampling_of(protocol: Protocol, seed: int) -> Sampling:
     """Decoding of one evaluation; published decoding has seed 42."""
     first = PUBLISHED_SEED if protocol.preset == "published" else 0
     return replace(protocol.sampling, seed=first + seed)
-
-
-def protocol_of(config: dict[str, Any]) -> Protocol:
-    """The protocol a run folder says it was made under."""
-    return Protocol(cast(Matching, config["preset"]), cast(Order, config["options"]), config["seeds"], config["mask"])

@@ -4,7 +4,7 @@ One condition after the other: each batch then holds looks of one size, and a ru
 whole conditions behind it, which are not even read again. Samples are read again for each; pictures are opened inside their flow, so
 at most `concurrency` of them are decoded at any time.
 
-    evaluate            all conditions -> Progress
+    evaluate            all conditions -> Progress, a part for each
     └── _jobs           one condition: what is not yet in the folder, as jobs for `pipeline.run`
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ergo.backends import Model
@@ -28,19 +27,9 @@ from ergo.grading import Truth, grade
 from ergo.images.decode import load_image
 from ergo.samples.sample import Sample
 from ergo.traces.folder import RunFolder, read_sessions
+from ergo.traces.progress import Progress
 from ergo.traces.rows import trace_to_dict
 from ergo.traces.run import run
-
-
-@dataclass(frozen=True)
-class EvalProgress:
-    """Where a run stands after one more trace. done, right, failed: evaluations of this condition."""
-
-    condition: Condition
-    done: int
-    right: int
-    failed: int
-    seconds: float
 
 
 def evaluate(
@@ -50,7 +39,7 @@ def evaluate(
     model: Model,
     folder: RunFolder,
     concurrency: int = 16,
-) -> Iterator[EvalProgress]:
+) -> Iterator[Progress]:
     """Ask everything that the folder does not hold yet; failures are asked again.
 
     samples: reads the data set from its beginning. concurrency: flows at once.
@@ -74,7 +63,7 @@ def evaluate(
                 saved_examples.keep(evaluation, trace)
             folder.write(_row(evaluation, trace))
             done, right, failed = done + 1, right + verdict, failed + (trace.error is not None)
-            yield EvalProgress(condition, done, right, failed, time.perf_counter() - started)
+            yield Progress(condition.name, done, failed, time.perf_counter() - started, right=right)
         seconds = time.perf_counter() - started
         folder.note(
             {

@@ -170,7 +170,7 @@ def caption(report: Report) -> str:
     commit = str(report.run.made_with.get("commit") or "unknown")[:12]
     return (
         f"{config['benchmark']} {config['split']}, {config.get('model_name') or config['model']}: {samples} samples, "
-        f"scored as {config['preset']}, options {config['options']}; 95 % intervals: {methods}; commit {commit}"
+        f"scored as {config['preset']}, options {config['option_order']}; 95 % intervals: {methods}; commit {commit}"
     )
 
 

@@ -1,25 +1,30 @@
-"""From a path, bytes or a data URI to an upright Picture: the one boundary to Pillow's decoders."""
+"""From anything that holds a picture to an upright Picture: the one boundary to Pillow's decoders."""
 
 from __future__ import annotations
 
 import binascii
 import io
 import logging
+import os
 import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
-from ergo.core.errors import PictureError
+from ergo.core.errors import PictureError, UsageError
 from ergo.core.geometry import Size
 from ergo.images.disk import PixelsOnDisk, streams_from_disk
 from ergo.images.formats import KINDS, is_camera_raw, not_read, register_plugins
 from ergo.images.picture import DecodedPixels, Picture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +40,36 @@ _TILE_WIDTH, _SUBFILE_TYPE = 322, 254  # TIFF tags: of files stored as tiles; bi
 MAX_SIDE = 1_000_000
 """Pixels of the longest side: a sliver longer than this costs more to show than its area suggests."""
 
-PictureSource: TypeAlias = str | Path | bytes | Picture
-"""What `load_image` takes: a path, a data URI, the bytes of a file, or a picture already loaded."""
+PictureSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.uint8] | Picture"
+"""What `load_image` takes: a path, a data URI, the bytes of a file or a file opened in binary mode, a Pillow image,
+an array of uint8 (height x width, or x 3 or 4 channels), or a picture already loaded."""
 
 
 def load_image(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture:
-    """A picture from a path, the bytes of a file, a base64 data URI, or itself.
+    """A picture from whatever holds one (`PictureSource`).
 
-    The first frame, turned upright by its EXIF orientation; transparent parts lie on white; 16-bit and
+    The first frame (of a Pillow image the one it stands at), turned upright by its EXIF orientation; transparent parts lie on white; 16-bit and
     float grey keeps its whole range. max_pixels: more than this is refused before it is decoded.
 
     PictureError.kind is one of: missing, a_folder, not_a_file, unreadable, a_url, bad_data_uri, empty,
-    not_a_picture, too_large, truncated, broken, unsupported_mode.
+    not_a_picture, too_large, truncated, broken, unsupported_mode, bad_array, text_file.
     """
     if isinstance(source, Picture):
         return source
-    if isinstance(source, bytes):
+    if isinstance(source, Image.Image):
+        return _in_memory(source, getattr(source, "filename", "") or "picture", max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
         return _load(io.BytesIO(source), "picture", max_pixels)
+    if hasattr(source, "__array_interface__"):
+        return _in_memory(_image_of_array(source), "array", max_pixels)
+    if hasattr(source, "read"):
+        name = str(getattr(source, "name", "picture"))
+        content: object = source.read()
+        if not isinstance(content, bytes):
+            raise PictureError(f"{name} is open as text: open(..., 'rb') for pictures", "text_file")
+        return _load(io.BytesIO(content), name, max_pixels)
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(f"a picture is {_SOURCES}, not a {type(source).__name__}")
     if isinstance(source, str) and source[:5].lower() == "data:":
         return _load(io.BytesIO(bytes_of_uri(source)), "data URI", max_pixels)
     if isinstance(source, str) and _URL.match(source):
@@ -61,6 +79,7 @@ def load_image(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture:
         return _load(file, str(path), max_pixels, path)
 
 
+_SOURCES = "a path, a data URI, bytes, a file opened in binary mode, a Pillow image, or an array of uint8"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DATA_URI = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
 
@@ -163,6 +182,27 @@ def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None)
         return Picture(DecodedPixels.of(image, name, _orientation(image)), name)
 
 
+def _in_memory(image: Image.Image, name: str, max_pixels: int) -> Picture:
+    """An image as Pillow holds it: opened, perhaps not decoded yet, perhaps not upright."""
+    with _decoders(name):
+        if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
+            raise PictureError(f"{name} is {Size(*image.size)} pixels, more than the limit", "too_large")
+        image.load()
+        return Picture(DecodedPixels.of(image, name, _orientation(image)), name)
+
+
+def _image_of_array(array: Any) -> Image.Image:
+    """A copy, so that what is done to the array later does not reach the picture."""
+    height_width, channels = array.shape[:2], array.shape[2:]
+    if str(array.dtype) != "uint8" or len(height_width) != 2 or 0 in height_width or channels not in ((), (3,), (4,)):
+        raise PictureError(
+            f"an array of {array.dtype} and shape {tuple(array.shape)} is no picture: "
+            "uint8, height x width, or height x width x 3 (RGB) or 4 (RGBA)",
+            "bad_array",
+        )
+    return Image.fromarray(array).copy()
+
+
 @contextmanager
 def _decoders(name: str) -> Iterator[None]:
     """The one boundary to Pillow's decoders: whatever they raise on a broken file ends here, named."""
@@ -207,7 +247,7 @@ def _header(file: IO[bytes], name: str) -> ImageFile.ImageFile:
 
 
 def _decode(image: ImageFile.ImageFile) -> None:
-    """`load`, but for TIFF with its pixels allocated before: there Pillow would ask its own limit again."""
+    """Pillow's `load`, but for TIFF with its pixels allocated before: there Pillow would ask its own limit again."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         image.im = Image.new(image.mode, getattr(image, "_tile_size", image.size)).im
     image.load()
