@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: demo gpu test test-slow test-engines test-gpu docs wheel clean
 
 demo: $(VENV)/installed
-	$(RUN) -m ergo.cli.demo demo-out
+	$(RUN) -m ergo demo demo-out
 
 # Doctests of contrib/ need the packages that it adapts to: make test-engines.
 test: $(VENV)/installed

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from test_batch import rows_in, timeless
 
-from ergo.cli.demo import HERE as DEMO
+from ergo.api import BUNDLED as DEMO
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ergo-vlm[batch]'")
 MODEL = "scripted:<zoom>[28, 28, 280, 280]</zoom><answer>A</answer>"

@@ -22,8 +22,8 @@ import httpx
 import pytest
 from serving import chat_body, data_uri, scripted, serving
 
+from ergo.api import BUNDLED as DEMO
 from ergo.backends import open_backend
-from ergo.cli.demo import HERE as DEMO
 from ergo.core.flows import Question, coarse_to_fine
 from ergo.core.runner import drive
 from ergo.images.decode import load_image

@@ -15,9 +15,9 @@ import openai
 import pytest
 from serving import chat_body, data_uri, echo, scripted, serving
 
+from ergo.api import BUNDLED as DEMO
 from ergo.backends import open_backend
 from ergo.backends.scripted import ScriptedBackend
-from ergo.cli.demo import HERE as DEMO
 from ergo.core.errors import BackendError
 from ergo.core.flows import FLOWS
 from ergo.core.messages import Completion, Request
