@@ -51,7 +51,11 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
 
     server = parser.add_argument_group("for a server", argument_default=argparse.SUPPRESS)
     server.add_argument("--served-name", metavar="NAME", help="which of its models (default: the only one)")
-    server.add_argument("--api-key", metavar="KEY", help="better ERGO_API_KEY, for flags stand in ps (default: ERGO_API_KEY, or the provider's own variable)")
+    server.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help="better ERGO_API_KEY, for flags stand in ps (default: ERGO_API_KEY, or the provider's own variable)",
+    )
     server.add_argument(
         "--timeout",
         type=float,
@@ -95,7 +99,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
         "--extra-query",
         type=_object,
         metavar="JSON",
-        help="fields after the ? of every address, as '{\"api-version\": \"2024-10-21\"}' (default: none)",
+        help='fields after the ? of every address, as \'{"api-version": "2024-10-21"}\' (default: none)',
     )
     server.add_argument(
         "--detail", metavar="WORD", help="sent with every picture, as high or original (default: as the server needs)"
