@@ -89,7 +89,7 @@ def test_nothing_is_called_just_a_speed_up() -> None:
 
 
 def test_a_model_that_never_answers_cannot_be_measured() -> None:
-    with pytest.raises(UsageError, match="never answered"):
+    with pytest.raises(BackendError, match="never answered"):
         bench(model(lambda request: BackendError("down", "refused")), PLANS, megapixels=0.2, rounds=1, concurrency=1)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from ergo.backends import Model
 from ergo.bench.roofline import LookCost, ModelShape, Rates, Roofline, latency_roofline, throughput_roofline
-from ergo.core.errors import UsageError
+from ergo.core.errors import BackendError, UsageError
 from ergo.core.flows import Flow, Question, start_flow
 from ergo.core.runner import Job, Trace, drive
 from ergo.evals.conditions import Condition
@@ -230,7 +230,7 @@ def _measured(
     answered = [(trace, wall) for trace, wall in single if trace.answer is not None]
     if not answered:
         error = single[0][0].error
-        raise UsageError(f"{plan.condition.name} was never answered ({error})")
+        raise BackendError(f"{plan.condition.name} was never answered ({error})", "never_answered")
     timings = [Timing.of(trace, wall) for trace, wall in answered]
     looks = [_cost(trace) for trace, _ in answered]
     return Measured(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ergo.backends.loopback import LOOPBACK
 from ergo.cli.model import add_model_arguments, model_from
-from ergo.cli.screen import ALL_ANSWERED, note, say
+from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, note, say
 from ergo.core.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
@@ -101,9 +101,13 @@ def run(args: argparse.Namespace) -> int:
     if args.host not in LOOPBACK and settings.api_key is None:
         note("anyone who reaches this machine may use it: ERGO_SERVER_KEY asks for a key")
     colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    uvicorn.run(
+    config = uvicorn.Config(
         app, host=args.host, port=args.port, log_level="warning", timeout_graceful_shutdown=5, use_colors=colours
     )
+    try:
+        uvicorn.Server(config).run()  # uvicorn.run would take Ctrl-C for a good end
+    except SystemExit:  # it could not start, and has said why: a port that is taken
+        return SOME_FAILED
     return ALL_ANSWERED
 
 

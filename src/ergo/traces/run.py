@@ -26,17 +26,16 @@ def run(jobs: Iterable[Job], backend: Backend, concurrency: int = 1) -> Iterator
 
 def _run_threads(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
     """Each flow has a thread of its own: a slow reply delays nobody else."""
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="flow") as pool:
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="flow")
+    try:
         busy = {pool.submit(drive, job, backend) for job in islice(jobs, concurrency)}
-        try:
-            while busy:
-                done, busy = wait(busy, return_when=FIRST_COMPLETED)
-                while done:  # a finished flow keeps its picture until it is handed over
-                    yield done.pop().result()
-                    busy |= {pool.submit(drive, job, backend) for job in islice(jobs, 1)}
-        finally:
-            for future in busy:
-                future.cancel()
+        while busy:
+            done, busy = wait(busy, return_when=FIRST_COMPLETED)
+            while done:  # a finished flow keeps its picture until it is handed over
+                yield done.pop().result()
+                busy |= {pool.submit(drive, job, backend) for job in islice(jobs, 1)}
+    finally:  # whoever stops a run does not wait for requests that a server may answer in ten minutes
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _run_batches(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
