@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from PIL import Image
 from training import recipe, scripted_verifier
@@ -14,7 +16,16 @@ from ergo.core.geometry import Box, Size
 from ergo.core.runner import Trace
 from ergo.families import ERGO_TINY
 from ergo.images.picture import Picture
-from ergo.rl.evidence import Failure, Rollout, Verifier, answered_right, error_rate, gather, is_well_formed
+from ergo.rl.evidence import (
+    Failure,
+    Rollout,
+    Verifier,
+    VerifierErrors,
+    answered_right,
+    error_rate,
+    gather,
+    is_well_formed,
+)
 from ergo.rl.rewards import Evidence
 from ergo.rl.trainer import frozen_verifier
 from ergo.samples.sample import Sample
@@ -117,15 +128,15 @@ def test_the_verifier_sees_the_crop_alone_at_its_budget(budget: int) -> None:
 
 
 def test_the_verifier_is_the_recipe_s_and_has_its_budget() -> None:
-    named = frozen_verifier(recipe("verifier='scripted:x'", "budget=70"), "unused")
-    assert (named.model.name, named.budget) == ("scripted", 70)
+    named = frozen_verifier(recipe("verifier='scripted:x'", "budget=70", "matching='published'"), "unused")
+    assert (named.model.name, named.budget, named.matching) == ("scripted", 70, "published")
 
 
 def test_the_verifiers_errors_are_measured_on_true_and_on_wrong_crops() -> None:
     """A verifier that always says B is right everywhere; one that fails is right nowhere, and counted."""
     samples = [(SAMPLE, PICTURE)] * 4
     errors = error_rate(scripted_verifier([ANSWER]), samples, 0)
-    assert (errors.right_on_true, errors.right_on_wrong, errors.failed) == (1, 1, 0)
+    assert (errors.right_on_true, errors.right_on_wrong, errors.true, errors.wrong, errors.failed) == (1, 1, 4, 4, 0)
     dead = error_rate(scripted_verifier([BackendError("gone")]), samples, 0)
     assert dead.failed == 8
     assert dead.right_on_true != dead.right_on_true  # nan: nothing was measured
@@ -148,3 +159,47 @@ def test_a_truth_that_fills_the_picture_has_no_wrong_crop() -> None:
     errors = error_rate(Verifier(scripted_verifier([ANSWER]).model, 40), [(whole, PICTURE)], 0)
     assert errors.right_on_true == 1
     assert errors.right_on_wrong != errors.right_on_wrong
+
+
+@pytest.mark.parametrize(
+    ("errors", "gap", "fault"),
+    [
+        (VerifierErrors(0.9, 0.3, 50, 50, 0), 0.1, None),
+        (VerifierErrors(0.40, 0.30, 50, 50, 0), 0.1, None),
+        (VerifierErrors(0.39, 0.30, 50, 50, 0), 0.1, r"right on 39% of 50 true crops, on 30% of 50 wrong ones"),
+        (VerifierErrors(0.3, 0.9, 50, 50, 0), 0.1, "cannot tell good crops from bad ones"),
+        (VerifierErrors(1.0, 0.0, 25, 24, 51), 0.1, "failed on 51 of 100 crops"),
+        (VerifierErrors(1.0, 0.0, 26, 25, 49), 0.1, None),
+        (VerifierErrors(float("nan"), float("nan"), 0, 0, 0), 0.1, None),
+    ],
+)
+def test_a_verifier_that_cannot_tell_is_named(errors: VerifierErrors, gap: float, fault: str | None) -> None:
+    found = errors.fault(gap)
+    assert (found is None) == (fault is None)
+    if fault:
+        assert re.search(fault, str(found))
+
+
+HACKS = (
+    "red or blue", "A and B", "A, B", "it is red, or maybe blue", "yes and no", "(A) (B)", "AB", "A/B", "not red", "any of them", "all of the above",
+    "none", "", "B or A", "either A or B", "red blue", "blue? red?", "one of red, blue", "A. blue", "B. red", "the answer is A or B", "A B",
+    "option", "C", "[A, B]", "B and not B", "I cannot tell", "?", "...", "ABCD", "a b c d", "red, green, blue", "red/blue", "A;B", "B;A", "A|B",
+    "blue red", "maybe blue", "red blue red blue", "A or none",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", HACKS)
+def test_no_list_hedge_or_contradiction_earns_a_reward(answer: str) -> None:
+    [known] = gather([rollout(LOOK, f"<answer>{answer}</answer>")], scripted_verifier([f"<answer>{answer}</answer>"]))
+    assert isinstance(known, Evidence)
+    assert not known.right
+    assert not known.verified
+
+
+def test_a_recipe_may_grade_otherwise() -> None:
+    """The released match reads letters wherever they stand."""
+    hedged = "<answer>(B) I think</answer>"
+    assert not answered_right(SAMPLE, trace_of(LOOK, hedged))
+    assert answered_right(SAMPLE, trace_of(LOOK, "<answer>(B)</answer>"), "published")
+    assert not answered_right(SAMPLE, trace_of(LOOK, "<answer>blue</answer>"), "published")
+    assert answered_right(SAMPLE, trace_of(LOOK, "<answer>blue</answer>"))

@@ -25,6 +25,7 @@ from ergo.recipes import read_recipe
 from ergo.rl.recipe import grpo_recipe
 from ergo.rl.rewards import Evidence
 from ergo.rl.trainer import mixed_outcomes
+from ergo.rl.trainer import train as run
 from ergo.rl.trl_bridge import dtype_of_weights
 from ergo.world.questions import generate
 
@@ -60,7 +61,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(RECIPE, whole, [*SMALL, "trl.max_steps=4"])
     train(RECIPE, parts, [*SMALL, "trl.max_steps=2"])
-    train(RECIPE, parts, [*SMALL, "trl.max_steps=4"])
+    with pytest.raises(UsageError, match=r"trl.max_steps was 2, is 4.*--allow-changed"):
+        train(RECIPE, parts, [*SMALL, "trl.max_steps=4"])
+    run(recipe("trl.max_steps=4"), parts, allow_changed=True)
     undisturbed, resumed = rows(whole), rows(parts)
     assert sorted(undisturbed) == sorted(resumed) == [1, 2, 3, 4]
     for step in (3, 4):
@@ -181,7 +184,7 @@ def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
     settings = [
         *SMALL, f"start='{base}'", "verifier='scripted:<answer>A</answer>'", "trl.max_steps=5",
         "lora={r=4, target_modules=['q_proj', 'v_proj']}", "trl.learning_rate=1e-2", "patience=9",
-        "trl.per_device_train_batch_size=4", "reward=[{name='test_grpo:every_other'}]",
+        "trl.per_device_train_batch_size=4", "reward=[{name='test_grpo:every_other'}]", "min_verifier_gap=0.0",
     ]  # fmt: skip
     folder = train(RECIPE, tmp_path / "run", settings)
     assert all(weight.abs().max() > 1e-3 for weight in load_file(folder / "adapter_model.safetensors").values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -168,6 +169,17 @@ def test_a_broken_picture_costs_its_own_rollouts_only(tmp_path: Path) -> None:
 def test_a_run_whose_pictures_are_all_broken_stops_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match=r"for 3 steps at least half of the rollouts failed.*picture_truncated 8"):
         train(RECIPE, tmp_path / "run", [*SMALL, files(tmp_path, broken=8), "trl.max_steps=9"])
+
+
+def test_a_verifier_that_cannot_tell_stops_the_run_before_its_first_step(tmp_path: Path) -> None:
+    settings = [*SMALL, "verifier='scripted:<answer>A</answer>'", "trl.max_steps=1"]
+    with pytest.raises(TrainingStopped, match="cannot tell good crops from bad ones"):
+        train(RECIPE, tmp_path, settings)
+    measured = json.loads((tmp_path / "verifier.json").read_text())
+    assert measured["right_on_true"] == pytest.approx(measured["right_on_wrong"], abs=0.05)
+    assert not (tmp_path / "log.jsonl").exists()
+    train(RECIPE, tmp_path, [*settings, "min_verifier_gap=0.0"])
+    assert sorted(rows(tmp_path)) == [1]
 
 
 def test_ids_that_stand_twice_are_refused(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from ergo.core.messages import Completion, Request, Sampling, Seconds, Usage
 from ergo.core.runner import Backend, Trace, drive
 from ergo.families import family_named
 from ergo.families.base import ModelFamily
+from ergo.grading import Matching
 from ergo.images.decode import load_image
 from ergo.recipes import find, read_recipe
 from ergo.recipes.schema import checked
@@ -62,9 +63,9 @@ def policy_at(path: str) -> tuple[Processor, ModelFamily]:
 
 
 @cache
-def verifier_at(model: str, budget: int) -> Verifier:
+def verifier_at(model: str, budget: int, matching: Matching) -> Verifier:
     """The frozen model R, opened once in each worker."""
-    return Verifier(open_backend(model), budget)
+    return Verifier(open_backend(model), budget, matching)
 
 
 class Samples(Dataset):  # type: ignore[type-arg]
@@ -215,7 +216,7 @@ def compute_score(
     model = f"openai:http://{reward_router_address}/v1" if reward_router_address else settings.verifier
     if model is None:
         raise UsageError(f"{recipe} names no verifier: on a cluster it is a server, openai:http://HOST:PORT/v1")
-    verifier = verifier_at(model, settings.budget)
+    verifier = verifier_at(model, settings.budget, settings.matching)
     [evidence] = gather([replayed(extra_info, settings)], verifier)
     return scores(evidence, settings.rewards)
 

@@ -13,7 +13,7 @@ from ergo.core.errors import BackendError, PictureError
 from ergo.core.flows import Flow, LookConfig, Question, crop_only
 from ergo.core.geometry import Box
 from ergo.core.runner import Trace
-from ergo.grading import is_right
+from ergo.grading import Matching, Truth, grade
 from ergo.images.picture import Picture
 from ergo.rl.rewards import Evidence
 from ergo.samples.sample import Sample
@@ -51,10 +51,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Verifier:
-    """The frozen model R. budget: vision tokens of the crop it is shown."""
+    """The frozen model R. budget: vision tokens of the crop it is shown. matching: how its answers are graded."""
 
     model: Model
     budget: int
+    matching: Matching = "strict"
 
     def answers(self, crops: Sequence[tuple[Sample, Picture, Box]]) -> list[bool | BackendError | PictureError]:
         """For each crop: whether R answers rightly from it alone, or how it failed."""
@@ -63,7 +64,7 @@ class Verifier:
         jobs = ((number, partial(_look, crop, config)) for number, crop in enumerate(crops))
         for trace in run(jobs, self.model.backend, concurrency=max(1, len(crops))):
             assert isinstance(trace.tag, int)
-            results[trace.tag] = trace.error or answered_right(crops[trace.tag][0], trace)
+            results[trace.tag] = trace.error or answered_right(crops[trace.tag][0], trace, self.matching)
         return results
 
 
@@ -72,9 +73,11 @@ def _look(crop: tuple[Sample, Picture, Box], config: LookConfig) -> Flow:
     return crop_only(picture, Question(sample.question, sample.choices), config, box)
 
 
-def answered_right(sample: Sample, trace: Trace) -> bool:
-    """match(answer, truth): strict, so that no list, hedge or added letter earns a reward."""
-    return trace.answer is not None and is_right(sample, trace.answer.text)
+def answered_right(sample: Sample, trace: Trace, matching: Matching = "strict") -> bool:
+    """match(answer, truth). Strict, unless a recipe says otherwise: no list, hedge or added letter earns a reward."""
+    if trace.answer is None:
+        return False
+    return grade(matching, trace.turns[-1].text, trace.answer.text, Truth.of(sample)).right
 
 
 def is_well_formed(trace: Trace) -> bool:
@@ -97,10 +100,12 @@ def gather(rollouts: Sequence[Rollout], verifier: Verifier) -> list[Evidence | F
         if one.picture and one.trace.answer and one.trace.answer.region:
             crops.append((one.sample, one.picture, one.trace.answer.region))
     verdicts = iter(verifier.answers(crops))
-    return [_known(one, verdicts) for one in rollouts]
+    return [_known(one, verdicts, verifier.matching) for one in rollouts]
 
 
-def _known(one: Rollout, verdicts: Iterator[bool | BackendError | PictureError]) -> Evidence | Failure:
+def _known(
+    one: Rollout, verdicts: Iterator[bool | BackendError | PictureError], matching: Matching
+) -> Evidence | Failure:
     """verdicts: of the rollouts that have a crop, in their order."""
     if one.trace.error:
         return Failure("picture" if isinstance(one.trace.error, PictureError) else "policy", one.trace.error)
@@ -113,7 +118,7 @@ def _known(one: Rollout, verdicts: Iterator[bool | BackendError | PictureError])
     return Evidence(
         picture=one.picture.size,
         region=region,
-        right=answered_right(one.sample, one.trace),
+        right=answered_right(one.sample, one.trace, matching),
         verified=verdict,
         well_formed=is_well_formed(one.trace),
         truth=one.sample.region,
@@ -126,12 +131,27 @@ def _known(one: Rollout, verdicts: Iterator[bool | BackendError | PictureError])
 class VerifierErrors:
     """A verifier that guesses rewards bad crops: shares of 1 it answers rightly from crops that do and do not show it.
 
-    failed: calls without an answer, of all.
+    true, wrong: crops of each kind that it answered. failed: calls without an answer.
     """
 
     right_on_true: float
     right_on_wrong: float
+    true: int
+    wrong: int
     failed: int
+
+    def fault(self, min_gap: float) -> str | None:
+        """Why nobody should train on this verifier, in one line; None where all is well, or nothing could be measured."""
+        tried = self.true + self.wrong + self.failed
+        if tried and self.failed >= tried / 2:
+            return f"the verifier failed on {self.failed} of {tried} crops: see that it runs and has room, then start again"
+        if self.true and self.wrong and self.right_on_true - self.right_on_wrong < min_gap:
+            return (
+                f"the verifier cannot tell good crops from bad ones: right on {self.right_on_true:.0%} of {self.true} true "
+                f"crops, on {self.right_on_wrong:.0%} of {self.wrong} wrong ones; take a stronger verifier or a larger "
+                "budget, or lower min_verifier_gap"
+            )
+        return None
 
 
 def error_rate(verifier: Verifier, samples: Sequence[tuple[Sample, Picture]], seed: int) -> VerifierErrors:
@@ -145,7 +165,7 @@ def error_rate(verifier: Verifier, samples: Sequence[tuple[Sample, Picture]], se
     on_true = [v for v in verdicts[: len(true)] if isinstance(v, bool)]
     on_wrong = [v for v in verdicts[len(true) :] if isinstance(v, bool)]
     failed = len(verdicts) - len(on_true) - len(on_wrong)
-    return VerifierErrors(_share(on_true), _share(on_wrong), failed)
+    return VerifierErrors(_share(on_true), _share(on_wrong), len(on_true), len(on_wrong), failed)
 
 
 def _share(verdicts: list[bool]) -> float:

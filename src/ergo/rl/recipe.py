@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ergo.core.errors import UsageError
+from ergo.grading import Matching
 from ergo.recipes.schema import RecipeTable, check_arguments, check_value, checked, unknown
 from ergo.rl.rewards import Reward
 
@@ -23,6 +24,14 @@ OURS_IN_TRL = {
     "log_multimodal": "saved rollouts are set by `show_every`",
 }
 """Arguments of trl.GRPOConfig that a recipe must not give."""
+
+
+MAY_CHANGE = frozenset(
+    ("validation", "validation_samples", "validate_every", "show_every", "patience", "max_failed_steps",
+     "min_verifier_gap", "threads", "average", "trl.report_to", "trl.run_name", "trl.logging_steps", "trl.save_steps",
+     "trl.save_total_limit")
+)  # fmt: skip
+"""Keys on which nothing that is learnt depends: they may differ when a run goes on."""
 
 
 class GrpoRecipe(RecipeTable):
@@ -46,6 +55,9 @@ class GrpoRecipe(RecipeTable):
         it (0: never). show_every: steps between rollouts saved as pictures (0: never).
     patience: steps without signal, or with the whole picture as region, before the run stops itself.
     max_failed_steps: the same for steps in a row of which at least half of the rollouts failed.
+    min_verifier_gap: by how much more often, 0..1, the verifier must be right on true crops than on wrong ones, or the
+        run does not begin (0: whatever it is).
+    matching: how answers are graded, those of the verifier too (docs/grading.md).
     """
 
     kind: Literal["grpo"]
@@ -70,6 +82,8 @@ class GrpoRecipe(RecipeTable):
     show_every: NonNegativeInt = 50
     patience: PositiveInt = 25
     max_failed_steps: PositiveInt = 3
+    min_verifier_gap: Annotated[float, Field(ge=0, le=1)] = 0.1
+    matching: Matching = "strict"
     threads: PositiveInt = 1
 
     def model_post_init(self, _: Any) -> None:

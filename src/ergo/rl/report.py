@@ -37,7 +37,8 @@ def measurements(
     """What TRL does not log by itself, by name; nan where there is nothing to measure. Shares are of all rollouts.
 
     region/*: of the rollouts whose evidence is known. left_out: rollouts that nothing is learnt from, failed or not
-    enough of their group remaining. verifier, policy, picture/failed: by what failed.
+    enough of their group remaining. verifier, policy, picture/failed: by what failed. replies/cut: share of replies that
+    ended at max_completion_length.
     """
     known = [one for one in evidence if not isinstance(one, Failure)]
     failed = [one.part for one in evidence if isinstance(one, Failure)]
@@ -54,6 +55,7 @@ def measurements(
         ),
         "tokens/vision": _mean([one.vision_tokens for one in known]),
         "tokens/generated": _mean([one.trace.generated_tokens for one in rollouts]),
+        "replies/cut": _mean([turn.finish == "length" for one in rollouts for turn in one.trace.turns]),
         "left_out": _mean(left_out),
         **{f"{part}/failed": failed.count(part) / len(rollouts) for part in ("verifier", "policy", "picture")},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,11 @@ class Source(Protocol):
 
     def __getitem__(self, number: int) -> Sample: ...
 
+    @property
+    def identity(self) -> str:
+        """What these questions are, so that a changed file is noticed; of pictures in files, their names only."""
+        ...
+
 
 class World:
     """Scenes of one split, drawn when asked for; categories alternated, as in the splits that are measured.
@@ -35,6 +41,10 @@ class World:
         self.split = split
         self.count = count
         self.first = first
+
+    @property
+    def identity(self) -> str:
+        return f"world:{self.split}, {self.count} from seed {self.first}"
 
     def __len__(self) -> int:
         return self.count
@@ -56,6 +66,7 @@ class Lines:
 
     def __init__(self, path: Path) -> None:
         self._samples = list(read_samples(path))
+        self.identity = f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
         if not self._samples:
             raise UsageError(f"{path} holds no samples")
         repeated = [id for id, count in Counter(sample.id for sample in self._samples).items() if count > 1]

@@ -26,8 +26,9 @@ from ergo.core.errors import PictureError, TrainingStopped
 from ergo.core.messages import Sampling
 from ergo.images.decode import load_image
 from ergo.recipes import weights
-from ergo.rl.evidence import Verifier, VerifierErrors, answered_right, error_rate
-from ergo.rl.recipe import GrpoRecipe
+from ergo.recipes.run_folder import training_run
+from ergo.rl.evidence import Verifier, answered_right, error_rate
+from ergo.rl.recipe import MAY_CHANGE, GrpoRecipe
 from ergo.rl.source import Source, source_of
 from ergo.rl.step import GrpoStep, roll_out, seed_of
 from ergo.rl.trl_bridge import TrlTrainer
@@ -39,49 +40,61 @@ PROBED = 100  # samples on which the verifier's errors are measured
 PROBED_AT_ONCE = 64  # rollouts
 
 
-def train(recipe: GrpoRecipe, out: Path) -> Path:
-    """Run (or go on with) reinforcement learning in folder `out`; returns the folder of the final checkpoint."""
+def train(recipe: GrpoRecipe, out: Path, allow_changed: bool = False) -> Path:
+    """Run (or go on with) reinforcement learning in folder `out`; returns the folder of the final checkpoint.
+
+    allow_changed: go on although the recipe, or the data, is another than the one the run was begun with.
+    """
+    source = source_of(recipe.data, recipe.samples)
+    with training_run(out, recipe, source.identity, MAY_CHANGE, allow_changed):
+        return _train(recipe, source, out)
+
+
+def _train(recipe: GrpoRecipe, source: Source, out: Path) -> Path:
     torch.set_num_threads(recipe.threads)
-    out.mkdir(parents=True, exist_ok=True)
     start = weights(recipe.start)
     verifier = frozen_verifier(recipe, start)
-    source = source_of(recipe.data, recipe.samples)
     trainer = TrlTrainer(GrpoStep(recipe, source, verifier, load_processor(start)), start, out)
     trainer.add_callback(Watch(recipe, trainer, out))
     last = get_last_checkpoint(str(out))
     if last is None and trainer.accelerator.is_main_process:
-        errors = verifier_errors(verifier, source, recipe.seed)
-        (out / "verifier.json").write_text(json.dumps(asdict(errors)) + "\n")
+        check_verifier(verifier, source, recipe, out / "verifier.json")
+    trainer.accelerator.wait_for_everyone()
     if recipe.probe:
         with trainer.accelerator.main_process_first():
             numbers = mixed_outcomes(trainer, out / "mixed-outcomes.json")
         trainer.train_dataset = trainer.train_dataset.select(numbers)
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(out / "checkpoint"))
-    if trainer.accelerator.is_main_process:
-        if recipe.average:
-            average(out, recipe.average)
-        (out / "recipe.json").write_text(recipe.model_dump_json(indent=2, by_alias=True) + "\n")
+    if recipe.average and trainer.accelerator.is_main_process:
+        average(out, recipe.average)
     return out / "checkpoint"
 
 
 def frozen_verifier(recipe: GrpoRecipe, start: str) -> Verifier:
     """R: the recipe's, or the policy as it starts; it is shown crops at the budget of the policy's looks."""
-    return Verifier(open_backend(recipe.verifier or f"hf:{start}"), recipe.budget)
+    return Verifier(open_backend(recipe.verifier or f"hf:{start}"), recipe.budget, recipe.matching)
 
 
-def verifier_errors(verifier: Verifier, source: Source, seed: int) -> VerifierErrors:
-    """How well the verifier tells true crops from wrong ones."""
+def check_verifier(verifier: Verifier, source: Source, recipe: GrpoRecipe, measured: Path) -> None:
+    """Measure how well the verifier tells true crops from wrong ones, and stop before the first step if it does not."""
     samples = []
     for sample in (source[number] for number in range(min(PROBED, len(source)))):
         try:
             samples.append((sample, load_image(sample.image)))
         except PictureError as error:
             log.warning("sample %s is left out of the measurement: %s", sample.id, error)
-    errors = error_rate(verifier, samples, seed)
-    log.info("verifier: right on %.0f%% of true crops, on %.0f%% of wrong ones, %d failed",
-             100 * errors.right_on_true, 100 * errors.right_on_wrong, errors.failed)  # fmt: skip
-    return errors
+    errors = error_rate(verifier, samples, recipe.seed)
+    known = {name: None if value != value else value for name, value in asdict(errors).items()}
+    measured.write_text(json.dumps(known) + "\n")
+    if not errors.true + errors.failed:
+        log.warning("the verifier is not measured: no true region is known of the first %d samples", len(samples))
+        return
+    log.info("verifier: right on %.0f%% of %d true crops, on %.0f%% of %d wrong ones, %d failed",
+             100 * errors.right_on_true, errors.true, 100 * errors.right_on_wrong, errors.wrong, errors.failed)  # fmt: skip
+    fault = errors.fault(recipe.min_verifier_gap) if recipe.min_verifier_gap else None
+    if fault:
+        raise TrainingStopped(fault)
 
 
 def mixed_outcomes(trainer: TrlTrainer, kept: Path) -> list[int]:
@@ -104,7 +117,9 @@ def mixed_outcomes(trainer: TrlTrainer, kept: Path) -> list[int]:
                 policy, [samples[number] for number in numbers], [recipe.budget] * len(numbers), sampling
             )
         right = Counter(
-            number for number, one in zip(numbers, rollouts, strict=True) if answered_right(one.sample, one.trace)
+            number
+            for number, one in zip(numbers, rollouts, strict=True)
+            if answered_right(one.sample, one.trace, recipe.matching)
         )
         mixed += [number for number in sorted(samples) if 0 < right[number] < recipe.probe]
     if not mixed:

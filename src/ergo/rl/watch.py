@@ -1,4 +1,4 @@
-"""Watching a run: log.jsonl, validation now and then, and a stop where going on would be a waste."""
+"""Watching a run: log.jsonl, validation now and then with the best weights kept, a stop where going on would be a waste."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from ergo.core.errors import TrainingStopped
@@ -44,15 +45,19 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 0:
-            self._validate(0)
+            self._validate(args, state, control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         every = self.recipe.validate_every
         if every and (state.global_step % every == 0 or state.global_step == state.max_steps):
-            self._validate(state.global_step)
+            self._validate(args, state, control)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        self._write({"step": state.global_step} | {name: _short(value) for name, value in logs.items()})
+        if self.trainer.accelerator.is_main_process:
+            row = {"step": state.global_step} | {name: _short(value) for name, value in logs.items()}
+            with (self.out / "log.jsonl").open("a") as lines:
+                lines.write(json.dumps(row) + "\n")
+            log.info("%s", row)
         if any(isinstance(logs.get(name), float) and math.isnan(logs[name]) for name in ("loss", "grad_norm")):
             raise TrainingStopped(
                 "the loss is not a number: lower trl.learning_rate, or start from an earlier checkpoint"
@@ -78,12 +83,29 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 "temperature or trl.num_generations, or take easier or harder samples"
             )
 
-    def _validate(self, step: int) -> None:
+    def _validate(self, args: Any, state: Any, control: Any) -> None:
+        """Measured by the first process; logged wherever the run logs, TensorBoard among it; better weights kept in OUT/best."""
         if not self.recipe.validate_every:
             return
         self.trainer.push_weights()
-        if not self.trainer.accelerator.is_main_process:
+        improved = False
+        if self.trainer.accelerator.is_main_process:
+            measured = accuracy_of(self._validated(), self.recipe)
+            self.trainer.callback_handler.on_log(
+                args, state, control, {f"validation/{name}": value for name, value in measured.items()}
+            )
+            best = json.loads((self.out / "best.json").read_text()) if (self.out / "best.json").is_file() else None
+            improved = best is None or measured["accuracy"] > best["accuracy"]
+        [improved] = broadcast_object_list([improved])
+        if not improved:
             return
+        if state.global_step:  # what a run starts from need not be saved
+            self.trainer.save_model(str(self.out / "best"))
+        if self.trainer.accelerator.is_main_process:
+            found = {"step": state.global_step, "accuracy": measured["accuracy"]}
+            (self.out / "best.json").write_text(json.dumps(found) + "\n")
+
+    def _validated(self) -> list[Rollout]:
         if not self._validation:
             source = source_of(self.recipe.validation, self.recipe.validation_samples)
             self._validation = [source[number] for number in range(min(len(source), self.recipe.validation_samples))]
@@ -93,24 +115,17 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             part = self._validation[start : start + AT_ONCE]
             with self.trainer.policy(len(part)) as policy:
                 rollouts += roll_out(policy, part, [self.recipe.budget] * len(part), [sampling] * len(part))
-        self._write({"step": step} | {f"validation/{name}": value for name, value in accuracy_of(rollouts).items()})
-
-    def _write(self, row: dict[str, Any]) -> None:
-        if not self.trainer.accelerator.is_main_process:
-            return
-        with (self.out / "log.jsonl").open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
-        log.info("%s", row)
+        return rollouts
 
 
-def accuracy_of(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Accuracy over all and per category; coverage of and area around the true regions."""
+def accuracy_of(rollouts: Sequence[Rollout], recipe: GrpoRecipe) -> dict[str, float]:
+    """Accuracy over all and per category, a failure counts as wrong; coverage of and area around the true regions."""
     regions = [(one, one.trace.answer.region if one.trace.answer else None) for one in rollouts]
     covered = [box.coverage_of(one.sample.region) if box else 0.0 for one, box in regions if one.sample.region]
     areas = [box.area / one.picture.size.area if box and one.picture else 1.0 for one, box in regions]
     right: dict[str, list[bool]] = {}
     for one in rollouts:
-        right.setdefault(one.sample.category, []).append(answered_right(one.sample, one.trace))
+        right.setdefault(one.sample.category, []).append(answered_right(one.sample, one.trace, recipe.matching))
     return {
         "accuracy": _short(np.mean([one for group in right.values() for one in group])),
         **{f"accuracy_{name}": _short(np.mean(group)) for name, group in sorted(right.items()) if name},

@@ -19,8 +19,10 @@ import torch
 
 from ergo.backends.transformers.loading import load_processor
 from ergo.backends.transformers.processor import Normalisation, Processor
+from ergo.core.errors import TrainingStopped
 from ergo.families import ERGO_TINY
 from ergo.recipes import weights
+from ergo.recipes.run_folder import training_run
 from ergo.tiny import model as tiny
 from ergo.tiny.corpus import corpus
 from ergo.tiny.lessons import Lessons
@@ -33,11 +35,22 @@ log = logging.getLogger(__name__)
 PATCH_RATE = 0.03
 
 
-def train(recipe: SftRecipe, out: Path) -> Path:
-    """Run (or go on with) a cold start in folder `out`; returns the folder of the final checkpoint."""
+MAY_CHANGE = frozenset(("threads", "workers", "save_every", "log_every"))
+"""Keys of a recipe on which nothing that is learnt depends."""
+
+
+def train(recipe: SftRecipe, out: Path, allow_changed: bool = False) -> Path:
+    """Run (or go on with) a cold start in folder `out`; returns the folder of the final checkpoint.
+
+    allow_changed: go on although the recipe is another than the one the run was begun with.
+    """
+    with training_run(out, recipe, "world:train", MAY_CHANGE, allow_changed):
+        return _train(recipe, out)
+
+
+def _train(recipe: SftRecipe, out: Path) -> Path:
     torch.set_num_threads(recipe.threads)
-    out.mkdir(parents=True, exist_ok=True)
-    model, processor = _model(recipe, out)
+    model, processor = _model(recipe)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
     optimisers = _optimisers(model, recipe)
@@ -62,7 +75,7 @@ def train(recipe: SftRecipe, out: Path) -> Path:
         on_device = {name: tensor.to(device) for name, tensor in batch.items()}
         loss = learn(model, optimisers, on_device, targets, accuracy, recipe)
         if not math.isfinite(loss):
-            raise RuntimeError(f"the loss is {loss} at step {step}: lower rate, or go back to a checkpoint")
+            raise TrainingStopped(f"the loss is {loss} at step {step}: lower `rate`, or go back to a checkpoint")
         if (step + 1) % recipe.log_every == 0:
             row = {
                 "step": step + 1,
@@ -74,11 +87,10 @@ def train(recipe: SftRecipe, out: Path) -> Path:
             log.info("%s", row)
         if (step + 1) % recipe.save_every == 0 or step + 1 == len(lessons):
             _save(out, model, processor, optimisers, step + 1)
-    (out / "recipe.json").write_text(recipe.model_dump_json(indent=2, by_alias=True) + "\n")
     return out / "checkpoint"
 
 
-def _model(recipe: SftRecipe, out: Path) -> tuple[Any, Processor]:
+def _model(recipe: SftRecipe) -> tuple[Any, Processor]:
     """The model to train: from `start`, or fresh with its tokenizer."""
     from transformers import AutoModelForImageTextToText
 
