@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, Qwen2_5_VLForConditionalGene
 
 from ergo.cli.main import main
 from ergo.core.geometry import Size, TokenBudget
-from ergo.families.base import PUBLISHED
+from ergo.families.prompts import PUBLISHED
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 REAL = SHARED / "qwen2.5-vl-7b-instruct"

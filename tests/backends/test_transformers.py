@@ -22,7 +22,8 @@ from ergo.core.geometry import Box, TokenBudget
 from ergo.core.messages import Chat, Completion, Message, Request, Sampling
 from ergo.core.view import View
 from ergo.families import ERGO_TINY, QWEN2_5_VL, QWEN3_VL
-from ergo.families.base import TERSE, ModelFamily
+from ergo.families.base import ModelFamily
+from ergo.families.prompts import TERSE
 from ergo.images.picture import Picture
 from ergo.traces.run import run
 

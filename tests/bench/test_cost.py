@@ -120,8 +120,8 @@ def test_the_rate_against_an_endpoint_that_answers_in_50_ms(tmp_path: Path) -> N
     stages = {
         "decode": cpu_ms(lambda: load_image(large).pixels.load()),
         "resize": cpu_ms(lambda: View.of(picture, budget).pixels),
-        "encode bmp": cpu_ms(lambda: data_uri(View(seen.picture, seen.box, seen.size, seen.patch), "bmp")),
-        "encode png": cpu_ms(lambda: data_uri(View(seen.picture, seen.box, seen.size, seen.patch), "png")),
+        "encode bmp": cpu_ms(lambda: data_uri(View(seen.picture, seen.box, seen.size, seen.budget), "bmp")),
+        "encode png": cpu_ms(lambda: data_uri(View(seen.picture, seen.box, seen.size, seen.budget), "png")),
     }
     stages["encode bmp"] -= stages["resize"]
     stages["encode png"] -= stages["resize"]

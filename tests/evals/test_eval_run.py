@@ -28,7 +28,7 @@ from ergo.core.geometry import Box
 from ergo.core.messages import Request
 from ergo.evals.conditions import POSTFIX, Condition, Protocol, conditions, conditions_listed, evaluations
 from ergo.evals.masking import masked
-from ergo.families.base import PUBLISHED
+from ergo.families.prompts import PUBLISHED
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
 from ergo.samples.sample import Sample

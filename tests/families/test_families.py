@@ -17,7 +17,8 @@ from ergo.core.geometry import Box, TokenBudget
 from ergo.core.reading import AnswerReading, RegionReading
 from ergo.core.view import View
 from ergo.families import ERGO_TINY, QWEN2_5_VL, QWEN3_VL, family_named
-from ergo.families.base import PUBLISHED, with_choices
+from ergo.families.base import with_choices
+from ergo.families.prompts import PUBLISHED
 from ergo.images.picture import Picture
 from ergo.traces.run import run
 

@@ -454,7 +454,7 @@ def test_any_four_numbers_give_a_box_inside_or_nothing(numbers: tuple[float, flo
     ],
 )
 def test_where_a_box_of_the_view_lies(numbers: tuple[float, float, float, float], box: Box | None) -> None:
-    view = View(Picture(Nothing(Size(1000, 500))), Box(0, 0, 1000, 500), Size(280, 140), 28)
+    view = View(Picture(Nothing(Size(1000, 500))), Box(0, 0, 1000, 500), Size(280, 140), TokenBudget(50))
     assert view.to_source(*numbers) == box
 
 

@@ -20,10 +20,9 @@ from typing import Any, get_args
 from ergo.backends.settings import EndpointSettings, LocalSettings, ServerName, settings_from
 from ergo.core.errors import BackendError, MissingExtra, UsageError
 from ergo.core.flows import LookConfig
-from ergo.core.geometry import TokenBudget
 from ergo.core.messages import Sampling
 from ergo.core.runner import Backend
-from ergo.families import QWEN2_5_VL, QWEN3_VL, family_named
+from ergo.families import QWEN2_5_VL, family_named, family_of_served
 from ergo.families.base import ModelFamily
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -61,9 +60,7 @@ class Model:
         budget: most vision tokens of each look; None for the family's default.
         """
         tokens = budget if budget is not None else self.family.budget
-        if tokens < 1:
-            raise UsageError(f"--budget counts vision tokens and must be at least 1, not {tokens}")
-        limit = TokenBudget(tokens, min_tokens=min(4, tokens), patch=self.patch)
+        limit = self.family.token_budget(tokens, self.patch)
         return LookConfig(self.family, limit, limit, sampling or Sampling())
 
 
@@ -147,5 +144,7 @@ def _open_endpoint(url: str, settings: EndpointSettings, family: str | None) -> 
     if isinstance(served, BackendError):
         raise served
     name = settings.served_name or ", ".join(served.models) or url
-    chosen = family_named(family) if family else QWEN3_VL if "qwen3" in name.lower() else QWEN2_5_VL
+    names = (settings.served_name,) if settings.served_name else served.models or (url,)
+    checkpoints = [served.checkpoints[one] for one in names if one in served.checkpoints]
+    chosen = family_named(family) if family else family_of_served(*checkpoints, *names)
     return Model(backend, chosen, chosen.patch, name)

@@ -6,7 +6,7 @@ Frames of views and models exist only inside `core.view` and `families`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,13 @@ class TokenBudget:
 
     max_tokens: never exceeded by `fit` (the reference rounds, and overshoots 1,280 for 47 % of sizes).
     min_tokens: small pictures are enlarged to about this many: the family's own minimum.
-    patch: side in pixels of what one token sees.
+    patch: side in pixels of what one token sees. limit: what a direct look at full size may cost.
     """
 
     max_tokens: int
     min_tokens: int = 4
     patch: int = 28
+    limit: int = FULL
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_tokens <= self.max_tokens:
@@ -135,5 +136,9 @@ class TokenBudget:
         return Size(columns * patch, min(rows, self.max_tokens // columns) * patch)
 
     def cost(self, size: Size) -> int:
-        """Vision tokens of a view shown at `size` (a result of `fit`)."""
+        """Vision tokens of a view shown at `size` (a result of `fit`; families with other rules override both)."""
         return (size.width // self.patch) * (size.height // self.patch)
+
+    def direct_cost(self, size: Size) -> int:
+        """Vision tokens of one look at a picture of `size` in full."""
+        return self.cost(replace(self, max_tokens=self.limit).fit(size))

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from ergo.core.errors import BackendError, PictureError
 from ergo.core.flows import Answer, Flow
-from ergo.core.geometry import FULL, TokenBudget
 from ergo.core.messages import Completion, Request, Seconds, Usage
 from ergo.core.view import View
 
@@ -48,9 +47,8 @@ class Trace:
     @property
     def direct_vision_tokens(self) -> int:
         """What one look at the whole picture at full size would cost; 0 where nothing was shown."""
-        shown = [view for turn in self.turns for view in turn.views][:1]
-        budgets = [TokenBudget(FULL, patch=view.patch) for view in shown]
-        return sum(budget.cost(budget.fit(view.picture.size)) for view, budget in zip(shown, budgets, strict=True))
+        first = next((view for turn in self.turns for view in turn.views), None)
+        return first.budget.direct_cost(first.picture.size) if first else 0
 
     @property
     def generated_tokens(self) -> int:

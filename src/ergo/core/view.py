@@ -32,7 +32,7 @@ class SourcePicture(Protocol):
 class View:
     """A part of a picture as a model is shown it.
 
-    box: the part, SOURCE pixels. size: pixels shown, multiples of `patch`.
+    box: the part, SOURCE pixels. size: pixels shown, by the rule of `budget`.
     A view keeps its pixels (at most its budget) once asked for, and its picture for as long as it lives:
     whoever collects many views or Traces collects their pictures.
     """
@@ -40,7 +40,7 @@ class View:
     picture: SourcePicture
     box: Box
     size: Size
-    patch: int
+    budget: TokenBudget
 
     @classmethod
     def of(cls, picture: SourcePicture, budget: TokenBudget, box: Box | None = None) -> View:
@@ -48,14 +48,19 @@ class View:
         inside = (box or Box.whole(picture.size)).clamped(picture.size)
         if inside is None:
             raise PictureError(f"{box} lies outside {picture.name}, {picture.size}", "outside")
-        view = cls(picture, inside, budget.fit(inside.size), budget.patch)
+        view = cls(picture, inside, budget.fit(inside.size), budget)
         if picture.lazy:  # a broken file is a PictureError of this question, not a surprise inside a backend
             view.pixels  # noqa: B018
         return view
 
     @property
     def tokens(self) -> int:
-        return self.size.area // self.patch**2
+        return self.budget.cost(self.size)
+
+    @property
+    def patch(self) -> int:
+        """Side in pixels of what one token sees."""
+        return self.budget.patch
 
     @cached_property
     def pixels(self) -> Image.Image:

@@ -19,7 +19,7 @@ from ergo.core.errors import DataError, UsageError
 from ergo.core.flows import FLOWS
 from ergo.core.geometry import FULL
 from ergo.core.messages import Sampling
-from ergo.families.base import PUBLISHED
+from ergo.families.prompts import PUBLISHED
 from ergo.grading import MATCHINGS, Matching
 from ergo.samples.sample import Sample
 from ergo.traces.rows import read_box

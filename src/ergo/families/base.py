@@ -1,65 +1,32 @@
-"""How each model family is asked, and how its reply is read. Prompts and parsers stand side by side.
-
-Only this file (and `TokenBudget.patch`) knows the family. Replies are data: read with regular
-expressions, repaired where their meaning is plain, and otherwise named, never guessed at.
-"""
+"""What a model family is: how it is asked, in which frame it answers, and what a picture costs it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ergo.core import reading
-from ergo.core.geometry import Box
+from ergo.core.errors import UsageError
+from ergo.core.geometry import FULL, Box, TokenBudget
 from ergo.core.messages import Chat, Message
-from ergo.core.reading import AnswerReading, Region
+from ergo.core.reading import AnswerReading, Reading, Region
 from ergo.core.view import View
 from ergo.families import forms
 from ergo.families.forms import Frame
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """What is said around the question. {question} is without options in `region`, with them elsewhere.
-
-    earlier: how a question is put that follows others in a conversation; empty for models that take one at a time.
-    """
-
-    system: str
-    region: str
-    answer: str
-    direct: str
-    earlier: str = "Earlier in this conversation:\n{earlier}\n\nNow: {question}"
-
-
-# The released prompts, verbatim, the missing slash of the second <think> included
-# (nota-github/ERGO src/ergo/const.py @ c6d6742).
-PUBLISHED = Prompts(
-    system="You are a helpful assistant. Given an image and one question. First, identify the "
-    "coordinates of the key image area relevant to solving the problem. Append the coordinates in "
-    "[x1, y1, x2, y2] format at the end of your response and stop. This will trigger cropping of the "
-    "corresponding area in the original image and enlarge it for improved clarity. Once the enlarged "
-    "image is available, provide the final answer.",
-    region="{question} First, consider how to zoom in on the image to include only the region "
-    "containing all the information necessary to answer the question. Output the thinking process in "
-    "<think> </think> tags and then output the region's bounding box coordinates in the following "
-    "format <zoom>[x1, y1, x2, y2]</zoom> tags.",
-    answer="{question}\nCarefully analyze both the original image and the enlarged sub-image to solve "
-    "the question step by step. Present your reasoning clearly the following format strictly "
-    "<think> ... <think>, and provide the final answer enclosed within <answer> ... </answer>",
-    direct="{question}\nProvide the final answer enclosed within <answer> ... </answer>",
-)
-
-# For models small enough that reading the prompt would cost more than looking (ours: ergo-tiny).
-TERSE = Prompts(system="", region="{question} Where?", answer="{question}", direct="{question}", earlier="{question}")
+from ergo.families.prompts import Prompts
 
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """One model family's way of being asked.
+    """One model family.
 
-    frame: of what its coordinates count. patch: side in pixels of what one vision token sees, where
-    the checkpoint does not say. budget: vision tokens of a look unless asked otherwise (640: the
-    paper's headline setting).
+    frame: of what its coordinates count. patch: side in pixels of what one vision token sees, where the
+        checkpoint does not say. budget: vision tokens of a look unless asked otherwise.
+    min_tokens, max_tokens: what its own processor makes of the smallest and the largest picture.
+    y_first: its lists of four are y1, x1, y2, x2. sizing: the rule of its processor.
+    model_types: of checkpoints, `model_type` in config.json. served: patterns of whole names, as
+        `families.plain_name` leaves them; a name that none matches is no family's.
+    no_thinking: body fields of a request that switch its thinking off, as JSON; empty where it does not
+        think or cannot be switched.
     """
 
     name: str
@@ -67,6 +34,22 @@ class ModelFamily:
     frame: Frame
     patch: int
     budget: int
+    min_tokens: int = 4
+    max_tokens: int = FULL
+    y_first: bool = False
+    sizing: type[TokenBudget] = TokenBudget
+    model_types: tuple[str, ...] = ()
+    served: tuple[str, ...] = ()
+    no_thinking: str = ""
+
+    def token_budget(self, tokens: int, patch: int | None = None) -> TokenBudget:
+        """At most `tokens` vision tokens a look, by this family's rule. patch: what the checkpoint says."""
+        if tokens < self.min_tokens:
+            raise UsageError(
+                f"{self.name} shows no picture in fewer than {self.min_tokens} vision tokens: "
+                f"--budget {self.min_tokens} or more, not {tokens}"
+            )
+        return self.sizing(min(tokens, self.max_tokens), self.min_tokens, patch or self.patch, self.max_tokens)
 
     # ── asking ─────────────────────────────────────────────────────────────────────────────────
     def ask_region(self, coarse: View, question: str) -> Chat:
@@ -89,24 +72,25 @@ class ModelFamily:
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────
     def write_region(self, box: Box, view: View) -> str:
-        """`[x1, y1, x2, y2]` as this family says it of `view`; inverse of `read_region` up to rounding."""
-        x1, y1, x2, y2 = view.from_source(box)
-        if self.frame == "thousandths":
-            sx, sy = 1000 / view.size.width, 1000 / view.size.height
-            x1, y1, x2, y2 = x1 * sx, y1 * sy, x2 * sx, y2 * sy
-        return f"[{round(x1)}, {round(y1)}, {round(x2)}, {round(y2)}]"
+        """A region as this family says it of `view`; inverse of `read_region` up to rounding."""
+        return forms.write_region(box, view, self.frame, self.y_first)
+
+    def read(self, reply: str, view: View) -> Reading:
+        """What a reply says of `view`."""
+        region, boxes = forms.read_regions(reply, view, self.frame, self.y_first)
+        return Reading(region, boxes, *reading.read_answer(reply), reading.split_thought(reply)[0])
 
     def read_region(self, reply: str, view: View) -> Region:
-        """The region a reply names, in SOURCE pixels (`forms.read_region` in this family's frame)."""
-        return forms.read_region(reply, view, self.frame)
+        """The last region of a reply that can be read, in SOURCE pixels, or why none can."""
+        return forms.read_regions(reply, view, self.frame, self.y_first)[0]
 
     def read_answer(self, reply: str) -> tuple[str, AnswerReading]:
         """The text of the last <answer>; without tags the whole reply after its thinking."""
         return reading.read_answer(reply)
 
     def read_thought(self, reply: str) -> str:
-        """The text inside the first <think>, closed or not."""
-        return reading.read_thought(reply)
+        """What stands before the last closing tag of a thought, or in an unclosed one."""
+        return reading.split_thought(reply)[0]
 
 
 def with_choices(question: str, choices: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
 """ergo-tiny: terse prompts, for reading the published ones would cost it more than looking."""
 
-from ergo.families.base import TERSE, ModelFamily
+from ergo.families.base import ModelFamily
+from ergo.families.prompts import TERSE
 
-FAMILY = ModelFamily("ergo_tiny", TERSE, "thousandths", 28, 100)
+FAMILY = ModelFamily("ergo_tiny", TERSE, "thousandths", 28, 100, served=("ergo-tiny(-cold)?",))

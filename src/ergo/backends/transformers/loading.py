@@ -14,10 +14,10 @@ from ergo.backends.settings import LocalSettings
 from ergo.backends.transformers.bridge import chat_template_file, check_version, picture_settings
 from ergo.backends.transformers.processor import Normalisation, Processor
 from ergo.core.errors import MissingExtra, UsageError
-from ergo.families import FAMILIES, QWEN2_5_VL, QWEN3_VL
+from ergo.families import FAMILIES, family_of_checkpoint
 from ergo.families.base import ModelFamily
 
-CHECKPOINT_TYPES: dict[str, ModelFamily] = {"qwen2_vl": QWEN2_5_VL, "qwen2_5_vl": QWEN2_5_VL, "qwen3_vl": QWEN3_VL}
+CHECKPOINT_TYPES = {kind: family_of_checkpoint(kind) for kind in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")}
 
 
 @dataclass(frozen=True)
