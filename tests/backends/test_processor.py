@@ -205,7 +205,9 @@ def test_several_views_stand_one_after_the_other() -> None:
 
 def test_a_view_made_for_another_patch_is_refused() -> None:
     with pytest.raises(ValueError, match="patch 32 is shown to a model of patch 28"):
-        make_processor("qwen2_5_vl").pixels([View(noise(64, 64), Box(0, 0, 64, 64), Size(64, 64), TokenBudget(64, patch=32))])
+        make_processor("qwen2_5_vl").pixels(
+            [View(noise(64, 64), Box(0, 0, 64, 64), Size(64, 64), TokenBudget(64, patch=32))]
+        )
 
 
 # ── positions ──────────────────────────────────────────────────────────────────────────────────

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ergo.backends.scripted import ScriptedBackend
-from ergo.core.errors import UsageError
 from ergo.core.flows import LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.reading import AnswerReading, RegionReading
 from ergo.core.view import View
-from ergo.families import ERGO_TINY, QWEN2_5_VL, QWEN3_VL, family_named
+from ergo.families import ERGO_TINY, QWEN2_5_VL, QWEN3_VL
 from ergo.families.base import with_choices
 from ergo.families.prompts import PUBLISHED
 from ergo.images.picture import Picture
@@ -30,81 +29,8 @@ def test_the_view_of_these_tests() -> None:
     assert (VIEW.size.width, VIEW.size.height) == (560, 280)
 
 
+UNREAD = ("none_given", "not_numbers", "empty", "outside", "other_frame")
 HERE = Box(50, 100, 150, 200)  # [10, 20, 30, 40] of the view
-REGIONS = [
-    # as asked for
-    ("<think>x</think><zoom>[10, 20, 30, 40]</zoom>", "exact", HERE),
-    ("<zoom> [10,20,30,40] </zoom>", "exact", HERE),
-    ("<zoom>\n[ 10 ;20\t30 , 40 ]\n</zoom>", "exact", HERE),
-    ("<zoom>[١٠, ٢٠, ３０, ４０]</zoom>", "exact", HERE),  # digits are digits
-    ("<zoom>[+10, 20, 30, 40]</zoom>", "exact", HERE),
-    ("<zoom>[0, 0, 560, 280]</zoom>", "exact", Box(0, 0, 2800, 1400)),
-    # the meaning is plain
-    ("<zoom>[10.0, 20.5, 30, 40]</zoom>", "repaired_float", Box(50, 102, 150, 200)),
-    ("<zoom>[1e1, .2e2, 30., 40]</zoom>", "repaired_float", HERE),
-    ("<zoom>[30, 40, 10, 20]</zoom>", "repaired_order", HERE),
-    ("<zoom>[30, 20, 10, 40]</zoom>", "repaired_order", HERE),
-    ("<zoom>[-5, 20, 30, 40]</zoom>", "repaired_frame", Box(0, 100, 150, 200)),
-    ("<zoom>[500, 200, 900, 900]</zoom>", "repaired_frame", Box(2500, 1000, 2800, 1400)),
-    ("<zoom>[900, 900, -10.5, 40]</zoom>", "repaired_frame", Box(0, 200, 2800, 1400)),  # the last mending is named
-    ("<zoom>[10, 20, 30, 40]", "repaired_tag", HERE),
-    ("<zoom>[10, 20, 30, 40]</zoo", "repaired_tag", HERE),
-    ("<zoom>10 20 30 40</zoom>", "repaired_tag", HERE),
-    ("<zoom>(10, 20, 30, 40)</zoom>", "repaired_tag", HERE),
-    ("<zoom>[[10, 20, 30, 40]]</zoom>", "repaired_tag", HERE),
-    ("<zoom>the cup at [10, 20, 30, 40]</zoom>", "repaired_tag", HERE),
-    ("look at [10, 20, 30, 40].", "repaired_tag", HERE),
-    ("the cup (1, 2), not [1, 2, 3, 4] but [10, 20, 30, 40]", "repaired_tag", HERE),  # the last word counts
-    ('{"bbox_2d": [10, 20, 30, 40]}', "repaired_tag", HERE),
-    # two boxes: the first, as published; the model was told to stop after one
-    ("<zoom>[10, 20, 30, 40]</zoom><zoom>[1, 2, 3, 4]</zoom>", "exact", HERE),
-    ("<zoom>[10, 20, 30, 40], [1, 2, 3, 4]</zoom>", "repaired_tag", HERE),
-    ("<zoom><zoom>[10, 20, 30, 40]</zoom></zoom>", "repaired_tag", HERE),
-    # no area, or not on this picture
-    ("<zoom>[10, 20, 10, 40]</zoom>", "empty", None),
-    ("<zoom>[10, 20, 30, 20]</zoom>", "empty", None),
-    ("<zoom>[900, 20, 950, 40]</zoom>", "outside", None),
-    ("<zoom>[-30, -20, -3, -2]</zoom>", "outside", None),
-    ("<zoom>[560, 0, 561, 10]</zoom>", "outside", None),
-    # no four numbers
-    ("<zoom>the cup</zoom>", "not_numbers", None),
-    ("<zoom>[1, 2, 3]</zoom>", "not_numbers", None),
-    ("<zoom>[1, 2, 3, 4, 5]</zoom>", "not_numbers", None),
-    ("<zoom>[1, 2], [3, 4]</zoom>", "not_numbers", None),
-    ("<zoom>[10-20, 30-40]</zoom>", "not_numbers", None),
-    ("<zoom>[1.2.3.4]</zoom>", "not_numbers", None),
-    ("<zoom>[x1=10, y1=20, x2=30, y2=40]</zoom>", "not_numbers", None),
-    ("<zoom>[nan, 2, 3, inf]</zoom>", "not_numbers", None),
-    ("<zoom>[1e400, 2, 3, 4]</zoom>", "not_numbers", None),
-    ("<zoom>[1e4000, 2, 3, 4, 5]</zoom>", "not_numbers", None),
-    (f"<zoom>[{'9' * 400}, 2, 3, 4]</zoom>", "not_numbers", None),
-    ("<zoom>[10, 20, 30, 4", "not_numbers", None),  # cut off: 4 may be the beginning of 40
-    ("<zoom></zoom>", "not_numbers", None),
-    ("<zoom>", "not_numbers", None),
-    ("I cannot see it.", "none_given", None),
-    ("10, 20, 30, 40", "none_given", None),
-    ("", "none_given", None),
-]
-
-
-@pytest.mark.parametrize(("reply", "reading", "box"), REGIONS, ids=[ascii(row[0])[:40] for row in REGIONS])
-def test_a_region_is_read_or_repaired_or_named(reply: str, reading: str, box: Box | None) -> None:
-    region = QWEN2_5_VL.read_region(reply, VIEW)
-    assert (region.reading, region.box) == (reading, box)
-
-
-@pytest.mark.parametrize(
-    ("numbers", "reading", "box"),
-    [
-        ("100, 500, 200, 1000", "exact", Box(280, 700, 560, 1400)),
-        ("0, 0, 1000, 1000", "exact", Box(0, 0, 2800, 1400)),
-        ("500, 500, 1200, 600", "repaired_frame", Box(1400, 700, 2800, 840)),
-        ("1000, 0, 1100, 10", "outside", None),
-    ],
-)
-def test_qwen3_counts_thousandths(numbers: str, reading: str, box: Box | None) -> None:
-    region = QWEN3_VL.read_region(f"<zoom>[{numbers}]</zoom>", VIEW)
-    assert (region.reading, region.box) == (reading, box)
 
 
 def test_a_region_on_a_close_view_is_found_in_the_source() -> None:
@@ -132,49 +58,7 @@ def test_any_text_between_the_tags_is_a_box_in_the_picture_or_a_name(text: str) 
         region = family.read_region(f"<zoom>{text}</zoom>", VIEW)
         assert region.reading in get_args(RegionReading)
         assert region.box is None or region.box.clamped(PICTURE.size) == region.box
-        assert (region.box is None) == (region.reading in ("none_given", "not_numbers", "empty", "outside"))
-
-
-ANSWERS = [
-    ("<answer>B</answer>", "B", "exact"),
-    ("<answer>A</answer> no, <answer> B </answer>", "B", "exact"),
-    ("<answer>A or <answer>B</answer>", "B", "exact"),
-    ("<answer>B</answer> and <answer>", "B", "exact"),
-    ("<think> it is red <think> <answer>B</answer>", "B", "exact"),
-    ("<answer>two\nlines</answer>", "two\nlines", "exact"),
-    ("<think>x</think><answer>red", "red", "repaired_tag"),
-    ("<think> it is red <think> <answer>B", "B", "repaired_tag"),
-    ("<think>x</think> It is red.", "It is red.", "no_tag"),
-    ("<think> it is red <think> It is red.", "It is red.", "no_tag"),  # the released prompt's own typo
-    ("red", "red", "no_tag"),
-    ("red</answer>", "red", "no_tag"),
-    ("<answer> </answer>", "", "empty"),
-    ("<think>x</think><answer>", "", "empty"),
-    ("<think>cut off in the mid", "", "empty"),
-    (" \n", "", "empty"),
-    ("", "", "empty"),
-]
-
-
-@pytest.mark.parametrize(("reply", "text", "reading"), ANSWERS)
-def test_an_answer_is_read_or_named(reply: str, text: str, reading: str) -> None:
-    assert QWEN2_5_VL.read_answer(reply) == (text, reading)
-
-
-@pytest.mark.parametrize(
-    ("reply", "thought"),
-    [
-        ("<think> left of it </think><zoom>[1, 2, 3, 4]</zoom>", "left of it"),
-        ("<think> left of it <think> <answer>B</answer>", "left of it"),
-        ("<think>left of it<zoom>[1, 2, 3, 4]</zoom>", "left of it"),
-        ("<think>left of it<answer>B</answer>", "left of it"),
-        ("<think>left of it", "left of it"),
-        ("<zoom>[1, 2, 3, 4]</zoom>", ""),
-        ("", ""),
-    ],
-)
-def test_a_thought_is_read_closed_or_not(reply: str, thought: str) -> None:
-    assert QWEN2_5_VL.read_thought(reply) == thought
+        assert (region.box is None) == (region.reading in UNREAD)
 
 
 # nota-github/ERGO src/ergo/const.py @ c6d6742, as kept in facts/paper.md section 2; {Question} is ours in lower case
@@ -239,8 +123,16 @@ def mutated(rng: random.Random) -> str:
     """A good reply with a few cuts and insertions, four odd numbers, or a row of words that mean nothing."""
     if rng.random() < 0.3:
         return "".join(rng.choices(WORDS, k=rng.randrange(14)))
+    if rng.random() < 0.2:
+        return rng.choice(
+            [
+                "<zoom>[5%, 5%, 60%, 60%]</zoom>",
+                "<zoom>[.1, .1, .6, .6]</zoom>",
+                "<zoom>[5, 5, 60, 60], [1, 2, 3, 4]</zoom>",
+            ]
+        )
     if rng.random() < 0.3:
-        return f"<zoom>[{', '.join(rng.choices(['1', '5', '60', '70.5', '-3', '1e9', '1e400', '999'], k=4))}]</zoom>"
+        return f"<zoom>[{', '.join(rng.choices(['1', '5', '60', '70.5', '-3', '1e9', '1e400', '999', '150', '200', '0.5', '9 %'], k=4))}]</zoom>"
     text = rng.choice(WELL)
     for _ in range(rng.randrange(4)):
         start = rng.randrange(len(text) + 1)
@@ -280,9 +172,3 @@ def test_twenty_thousand_fuzzed_replies() -> None:
 
 def test_the_shipped_models_dialect_is_terse() -> None:
     assert ERGO_TINY.ask_region(VIEW, "What?")[0].text == "What? Where?"
-
-
-def test_dialects_have_names() -> None:
-    assert family_named("qwen3_vl") is QWEN3_VL
-    with pytest.raises(UsageError, match="there are qwen2_5_vl, qwen3_vl, ergo_tiny"):
-        family_named("llava")

@@ -29,8 +29,21 @@ from ergo.families.base import ModelFamily
 QWEN2_5_VL = qwen2_5_vl.FAMILY
 QWEN3_VL = qwen3_vl.FAMILY
 ERGO_TINY = ergo_tiny.FAMILY
-_FILES = (qwen2_5_vl, qwen2_vl, qwen3_vl, qwen3_5, glm4v, glm5_next, gemma4, kimi, internvl, minicpmv, hosted, ergo_tiny)
-FAMILIES = {file.FAMILY.name: file.FAMILY for file in _FILES}
+_FILES = (
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_vl,
+    qwen3_5,
+    glm4v,
+    glm5_next,
+    gemma4,
+    kimi,
+    internvl,
+    minicpmv,
+    hosted,
+    ergo_tiny,
+)
+FAMILIES: dict[str, ModelFamily] = {file.FAMILY.name: file.FAMILY for file in _FILES}
 
 _QUANTISED = re.compile(
     r"[-._@](awq|gptq|gguf|mlx|fp8|fp4|nvfp4|mxfp4|int[48]|w\d+a\d+|[2-8]-?bits?|bnb|unsloth|ud|dynamic|"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ergo.core import reading
 from ergo.core.errors import UsageError
 from ergo.core.geometry import FULL, Box, TokenBudget
 from ergo.core.messages import Chat, Message
 from ergo.core.reading import AnswerReading, Reading, Region
 from ergo.core.view import View
-from ergo.families import forms
+from ergo.families import forms, replies
 from ergo.families.forms import Frame
 from ergo.families.prompts import Prompts
+from ergo.families.sizing import Held
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ModelFamily:
     min_tokens: int = 4
     max_tokens: int = FULL
     y_first: bool = False
-    sizing: type[TokenBudget] = TokenBudget
+    sizing: type[TokenBudget] = Held
     model_types: tuple[str, ...] = ()
     served: tuple[str, ...] = ()
     no_thinking: str = ""
@@ -78,7 +78,7 @@ class ModelFamily:
     def read(self, reply: str, view: View) -> Reading:
         """What a reply says of `view`."""
         region, boxes = forms.read_regions(reply, view, self.frame, self.y_first)
-        return Reading(region, boxes, *reading.read_answer(reply), reading.split_thought(reply)[0])
+        return Reading(region, boxes, *replies.read_answer(reply), replies.split_thought(reply)[0])
 
     def read_region(self, reply: str, view: View) -> Region:
         """The last region of a reply that can be read, in SOURCE pixels, or why none can."""
@@ -86,11 +86,11 @@ class ModelFamily:
 
     def read_answer(self, reply: str) -> tuple[str, AnswerReading]:
         """The text of the last <answer>; without tags the whole reply after its thinking."""
-        return reading.read_answer(reply)
+        return replies.read_answer(reply)
 
     def read_thought(self, reply: str) -> str:
         """What stands before the last closing tag of a thought, or in an unclosed one."""
-        return reading.split_thought(reply)[0]
+        return replies.split_thought(reply)[0]
 
 
 def with_choices(question: str, choices: tuple[str, ...]) -> str:

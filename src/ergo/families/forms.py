@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ergo.core.geometry import Box
-from ergo.core.reading import Region, RegionReading, split_thought
+from ergo.core.reading import Region, RegionReading
 from ergo.core.view import View
+from ergo.families.replies import split_thought
 
 Frame = Literal["pixels", "thousandths", "fractions"]
 """Of what a model's coordinates count: pixels of the view it was shown (Qwen2.5-VL), 1/1000 of the view's
@@ -32,7 +33,9 @@ _FIELD = re.compile(
     rf"[\"']?\s{{0,4}}[:=]\s{{0,4}}[\"']?{_NUMBER.pattern}"
 )
 _BOX_TAG = re.compile(r"<(box|bbox|region)>([^<>]{1,200})</\1>")
-_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 32, 0x3010: "[", 0x3011: "]", 0x3001: ","}
+_FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | dict(
+    zip(map(ord, "　【】、"), " [],", strict=True)
+)
 # None of these, and no search below, takes more than a time proportional to the reply.
 
 
@@ -145,7 +148,7 @@ def _numbers(text: str) -> list[tuple[str, str]]:
     starts = [*(number.start() for number in found), len(text)]
     before, *between, after = [text[end:start] for end, start in zip(ends, starts, strict=True)] + [""] * (not found)
     apart = all(gap and gap.strip() in ("", ",", ";") for gap in between)
-    return [number.group(1, 2) for number in found] if apart and not before.strip() and not after.strip() else []
+    return [(number[1], number[2]) for number in found] if apart and not before.strip() and not after.strip() else []
 
 
 def _sides(view: View, frame: Frame) -> tuple[float, float]:

@@ -18,6 +18,25 @@ MAX_TILES = 12
 FILLED_TOKENS = (70, 140, 280, 560, 1120)
 
 
+class Held(TokenBudget):
+    """Qwen and GLM: never so few tokens, either, that the processor would enlarge what it is shown past the budget."""
+
+    __slots__ = ()
+
+    def fit(self, size: Size) -> Size:
+        shown = TokenBudget.fit(self, size)
+        if self.cost(shown) >= self.min_tokens:
+            return shown
+        shape, grids = size.width / size.height, []
+        for rows in range(1, self.max_tokens + 1):
+            least, most = math.ceil(self.min_tokens / rows), self.max_tokens // rows
+            if least <= most:
+                columns = min(max(round(rows * shape), least), most)
+                grids.append((abs(math.log(columns / rows / shape)), columns, rows))
+        _, columns, rows = min(grids)
+        return Size(columns * self.patch, rows * self.patch)
+
+
 class SideLimited(TokenBudget):
     """Kimi: no side longer than 512 patches of 14 pixels."""
 

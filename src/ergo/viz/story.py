@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from ergo.core.flows import Question
 from ergo.core.geometry import Box, TokenBudget
-from ergo.core.reading import read_thought
 from ergo.core.runner import Trace
 from ergo.core.view import View
+from ergo.families.replies import split_thought
 from ergo.grading import choice_of
 from ergo.images.picture import Picture
 
@@ -67,7 +67,7 @@ class Story:
     @classmethod
     def of(cls, trace: Trace, picture: Picture, question: Question) -> Story:
         answer = trace.answer
-        thoughts = (read_thought(turn.text) for turn in trace.turns)
+        thoughts = (split_thought(turn.text)[0] for turn in trace.turns)
         return cls(
             question=question.text,
             choices=tuple(f"({chr(65 + number)}) {choice}" for number, choice in enumerate(question.choices)),
