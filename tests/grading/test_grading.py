@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ergo.core.errors import DataError
-from ergo.core.reading import read_answer
+from ergo.families.replies import read_answer
 from ergo.grading import MATCHINGS, Matching, Truth, Verdict, choice_of, grade, is_right
 from ergo.grading.maths import is_formula
 from ergo.samples.sample import Sample
