@@ -53,12 +53,12 @@ def test_options_are_shown_in_the_second_look_only() -> None:
 
 @pytest.mark.parametrize(("family", "patch"), [(QWEN2_5_VL, 28), (QWEN3_VL, 32)])
 def test_a_budget_holds_for_each_look(family: Any, patch: int) -> None:
-    trace = ergo.ask(Picture(GREEN), "Which?", model=fake(family=family), budget=50)
+    trace = ergo.ask(Picture(GREEN), "Which?", model=fake(family=family), budget=70)
     assert [turn.views[0].patch for turn in trace.turns] == [patch, patch]
-    assert all(0 < turn.views[0].tokens <= 50 for turn in trace.turns)
+    assert all(0 < turn.views[0].tokens <= 70 for turn in trace.turns)
     usual = ergo.ask(Picture(GREEN), "Which?", model=fake(family=family))
     assert 500 < usual.turns[0].views[0].tokens <= family.budget
-    assert ergo.ask(Picture(GREEN), "Which?", model=fake(), budget=1).vision_tokens == 2
+    assert ergo.ask(Picture(GREEN), "Which?", model=fake(), budget=4).vision_tokens == 8
 
 
 def test_the_three_flows_and_how_they_sample() -> None:
@@ -82,7 +82,7 @@ def test_the_three_flows_and_how_they_sample() -> None:
         ({"question": " \n"}, "question is empty"),
         ({"model": "gpt"}, "say ergo-tiny, hf:NAME"),
         ({"model": "openai:"}, "say ergo-tiny, hf:NAME"),
-        ({"budget": 0}, "at least 1, not 0"),
+        ({"budget": 0}, "--budget 4 or more, not 0"),
         ({"max_tokens": 0}, "at least 1 token"),
         ({"flow": "crop_only"}, "needs a region inside"),
         ({"flow": "three_looks"}, "there are coarse_to_fine, one_look, crop_only"),

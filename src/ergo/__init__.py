@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from ergo.core.messages import Completion, Message, Request, Sampling, Seconds, Usage
     from ergo.core.runner import Backend, Trace, Turn
     from ergo.core.view import View
-    from ergo.families.base import ModelFamily, Prompts
+    from ergo.families.base import ModelFamily
+    from ergo.families.prompts import Prompts
     from ergo.images.decode import load_image
     from ergo.images.picture import Picture
     from ergo.samples.sample import Sample
@@ -91,7 +92,8 @@ _HOMES = {
     "ergo.core.messages": "Completion Message Request Sampling Seconds Usage",
     "ergo.core.runner": "Backend Trace Turn",
     "ergo.core.view": "View",
-    "ergo.families.base": "ModelFamily Prompts",
+    "ergo.families.base": "ModelFamily",
+    "ergo.families.prompts": "Prompts",
     "ergo.images.decode": "load_image",
     "ergo.images.picture": "Picture",
     "ergo.samples.sample": "Sample",

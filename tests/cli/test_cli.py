@@ -112,7 +112,12 @@ def test_a_model_that_does_not_answer_is_a_failed_question(
 
     with FaultyServer(*[status(404)] * 4) as server:
         saved = str(tmp_path / "look.png")
-        assert main(["ask", picture, "Which?", "--model", f"openai:{server.url}", "--save", saved]) == 1
+        assert (
+            main(
+                ["ask", picture, "Which?", "--model", f"openai:{server.url}", "--family", "qwen2_5_vl", "--save", saved]
+            )
+            == 1
+        )
     told = capsys.readouterr().out
     assert told.startswith("failed    ")
     assert Path(saved).is_file()

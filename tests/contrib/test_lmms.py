@@ -79,7 +79,7 @@ def test_lmms_eval_lists_and_runs_our_model_on_two_samples(tmp_path: Path) -> No
     assert "ergo" in listed.stdout.split()
     with endpoint(["<zoom>[0, 0, 56, 42]</zoom>", "<answer>B</answer>"]) as url:
         command = [
-            HOME, "-m", "lmms_eval", "--model", "ergo", "--model_args", f"model=openai:{url},budget=64,concurrency=1",
+            HOME, "-m", "lmms_eval", "--model", "ergo", "--model_args", f"model=openai:{url},family=qwen2_5_vl,budget=64,concurrency=1",
             "--tasks", "two_colours", "--include_path", tmp_path / "tasks", "--limit", "2",
             "--output_path", tmp_path / "out", "--log_samples",
         ]  # fmt: skip

@@ -207,7 +207,7 @@ def test_conditions_of_a_run_are_compared_in_pairs_with_the_largest_direct_look(
     assert (comparison.only_first, comparison.only_second) == (20, 0)
     assert comparison.mcnemar == pytest.approx(2 / 2**20)
     assert comparison.token_ratio is not None
-    assert comparison.token_ratio[0] == pytest.approx(2 / 12)  # 2 x 1 patches and 4 x 3
+    assert comparison.token_ratio[0] == pytest.approx(4 / 12)  # 2 x 2 patches, the family's least, and 4 x 3
     assert comparison.seconds_ratio is not None
     assert comparison.seconds_ratio[0] == pytest.approx(1.0)
     assert "speed-up" not in as_text(report)

@@ -32,7 +32,7 @@ def rolled(request: pytest.FixtureRequest) -> tuple[TransformersBackend, list[Tr
     model = opened(request.param)
     jobs = [
         (number, lambda s=sample, n=number: coarse_to_fine(  # type: ignore[misc]
-            s.image, Question(s.question, s.choices), model.look_config(40, Sampling(24, 1.0, seed=n))))
+            s.image, Question(s.question, s.choices), model.look_config(64, Sampling(24, 1.0, seed=n))))
         for number, sample in enumerate(generate("train", 3, megapixels=(0.1, 0.2)))
     ]  # fmt: skip
     assert isinstance(model.backend, TransformersBackend)
