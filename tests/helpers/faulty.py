@@ -26,10 +26,10 @@ class FaultyServer:
     """faults: done in turn to the first completions; then `answer` (payload -> reply, or a fault of its own) speaks.
 
     payloads, headers, paths: what the completions' requests held, in order of arrival. listed: how often
-    /v1/models was asked.
+    /v1/models was asked. port: 0 for any that is free.
     """
 
-    def __init__(self, *faults: Fault, answer: Answer | None = None, models: Any = MODELS) -> None:
+    def __init__(self, *faults: Fault, answer: Answer | None = None, models: Any = MODELS, port: int = 0) -> None:
         self.faults = list(faults)
         self.answer = answer or (lambda payload: reply("yes"))
         self.models = models
@@ -39,7 +39,7 @@ class FaultyServer:
         self.listed = 0
         self.closing = threading.Event()
         self.lock = threading.Lock()
-        self._http = _Http(("127.0.0.1", 0), Handler)
+        self._http = _Http(("127.0.0.1", port), Handler)
         self._http.owner = self
         self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
@@ -76,6 +76,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with self.server.owner.lock:
             self.server.owner.listed += 1
+        if self.server.owner.closing.is_set():  # a connection kept alive outlives its listener
+            return drop(self)
         models = self.server.owner.models
         models(self) if callable(models) else self.send(200, json.dumps(models))
 

@@ -7,18 +7,20 @@ import io
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
+import httpx
 from PIL import Image
 
 from ergo.backends import Model
 from ergo.backends.scripted import ScriptedBackend
 from ergo.core.messages import Request
 from ergo.families import QWEN2_5_VL
-from ergo.serve.app import Settings, make_app
+from ergo.serve.app import Server
+from ergo.serve.run import Lifetime
+from ergo.serve.settings import Settings
 
 
 def data_uri(size: tuple[int, int] = (640, 480), colour: str = "navy", kind: str = "JPEG") -> str:
@@ -41,19 +43,21 @@ def scripted(script: Any = echo, seconds: float = 0.0, parallel: bool = True, re
 
 
 @contextmanager
-def serving(opened: Model, settings: Settings | None = None) -> Iterator[str]:
-    """The server's address while it runs."""
-    config = uvicorn.Config(
-        make_app(opened, settings or Settings()), port=0, log_level="error", timeout_graceful_shutdown=1
+def serving(opened: Model | Callable[[], Model], settings: Settings | None = None, ready: bool = True) -> Iterator[str]:
+    """The server's address while it runs. ready: once its model is open."""
+    settings = settings or Settings()
+    server = Lifetime(
+        Server((lambda: opened) if isinstance(opened, Model) else opened, settings), settings, "127.0.0.1", 0
     )
-    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    while ready and httpx.get(f"{address}/health").status_code != 200:
+        time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield address
     finally:
         server.should_exit = True
         thread.join()

@@ -28,8 +28,7 @@ from ergo.core.flows import Question, coarse_to_fine
 from ergo.core.runner import drive
 from ergo.images.decode import load_image
 from ergo.samples.sample import read_samples
-from ergo.serve.app import Settings
-from ergo.serve.engine import Limits
+from ergo.serve.settings import Limits, Settings
 
 pytestmark = pytest.mark.slow
 SECONDS = float(os.environ.get("ERGO_LOAD_SECONDS", "120"))

@@ -120,7 +120,7 @@ def test_ones_own_box_is_asked_about_and_moves_with_the_keys(browser: Any) -> No
 
 
 def test_what_goes_wrong_is_said(browser: Any) -> None:
-    from ergo.serve.app import Settings
+    from ergo.serve.settings import Settings
 
     with serving(scripted(), Settings(api_key="geheim")) as address:
         page, _ = opened(browser, address)

@@ -16,14 +16,15 @@ import pytest
 from serving import chat_body, data_uri, scripted, serving
 
 from ergo.core.errors import PictureError
-from ergo.serve import pictures
-from ergo.serve.app import Settings
-from ergo.serve.pictures import Sources, fetched, open_picture
+from ergo.serve import fetch
+from ergo.serve.fetch import fetched
+from ergo.serve.pictures import read_picture
+from ergo.serve.settings import Limits, Settings, Sources
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with serving(scripted(), Settings(max_body=3_000_000)) as address:
+    with serving(scripted(), Settings(limits=Limits(body=3_000_000))) as address:
         yield address
 
 
@@ -153,11 +154,11 @@ def test_an_allowed_name_that_points_inside_is_not_fetched() -> None:
     for host in inside.hosts:
         url = f"http://[{host}]/a.png" if ":" in host else f"http://{host}/a.png"
         with pytest.raises(PictureError, match=r"not public|no address"):
-            fetched(url, inside)
+            fetched(url, inside, 10**6)
 
 
 def test_which_addresses_are_public() -> None:
-    assert doctest.testmod(pictures).failed == 0
+    assert doctest.testmod(fetch).failed == 0
     for address in (
         "192.168.1.1",
         "100.64.0.1",
@@ -169,7 +170,7 @@ def test_which_addresses_are_public() -> None:
         "198.18.0.1",
         "240.0.0.1",
     ):
-        assert not pictures.is_public(address), address
+        assert not fetch.is_public(address), address
 
 
 class Redirecting(BaseHTTPRequestHandler):
@@ -186,17 +187,17 @@ class Redirecting(BaseHTTPRequestHandler):
 
 def test_a_redirect_is_judged_as_a_new_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """The allowed host is taken to be public for this test, so that the redirect itself is what is judged."""
-    monkeypatch.setattr(pictures, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(fetch, "is_public", lambda address: address == "127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Redirecting) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         here = f"localhost:{server.server_port}"
         allowed = Sources(hosts=frozenset({here, "169.254.169.254"}))
         with pytest.raises(PictureError, match="not public"):
-            fetched(f"http://{here}/a.png", allowed)
+            fetched(f"http://{here}/a.png", allowed, 10**6)
         with pytest.raises(PictureError, match="not fetched from there"):
-            fetched(f"http://{here}/a.png", Sources(hosts=frozenset({here})))
+            fetched(f"http://{here}/a.png", Sources(hosts=frozenset({here})), 10**6)
         with pytest.raises(PictureError, match="not fetched from there"):  # the name alone means its usual port
-            fetched(f"http://{here}/a.png", Sources(hosts=frozenset({"localhost"})))
+            fetched(f"http://{here}/a.png", Sources(hosts=frozenset({"localhost"})), 10**6)
         server.shutdown()
 
 
@@ -209,9 +210,9 @@ def test_the_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest
         assert host == "pictures.example"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr(pictures.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(fetch.socket, "getaddrinfo", resolve)
     with pytest.raises(PictureError, match="not public"):
-        fetched("http://pictures.example/a.png", Sources(hosts=frozenset({"pictures.example"})))
+        fetched("http://pictures.example/a.png", Sources(hosts=frozenset({"pictures.example"})), 10**6)
     assert asked == ["pictures.example"]
 
 
@@ -219,7 +220,7 @@ def test_too_many_pictures_and_too_much_text_are_refused(address: str) -> None:
     part = {"type": "image_url", "image_url": {"url": data_uri((8, 8))}}
     many = {"messages": [{"role": "user", "content": [*[part] * 17, {"type": "text", "text": "x"}]}]}
     assert "17 pictures" in refused(post(address, many), 400)
-    assert "characters" in refused(post(address, {"messages": [{"role": "user", "content": "x" * 100_001}]}), 400)
+    assert "characters" in refused(post(address, {"messages": [{"role": "user", "content": "x" * 32_001}]}), 400)
 
 
 def test_the_page_asks_nobody_else_and_shows_text_as_text(address: str) -> None:
@@ -235,5 +236,5 @@ def test_other_paths_are_not_files(address: str) -> None:
         assert httpx.get(address + path).status_code == 404
 
 
-def test_open_picture_takes_what_clients_send() -> None:
-    assert open_picture(data_uri((30, 20), kind="PNG"), Sources()).size.width == 30
+def test_a_data_uri_is_taken_as_it_is() -> None:
+    assert read_picture(data_uri((30, 20), kind="PNG"), Sources(), Limits())[:4] == b"\x89PNG"

@@ -22,9 +22,8 @@ from ergo.core.errors import BackendError
 from ergo.core.flows import FLOWS
 from ergo.core.messages import Completion, Request
 from ergo.samples.sample import read_samples
-from ergo.serve.app import Settings
-from ergo.serve.engine import Limits
-from ergo.serve.wire import ErgoOptions
+from ergo.serve.chat import ErgoOptions
+from ergo.serve.settings import Limits, Settings
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +45,7 @@ def test_a_picture_is_looked_at_twice(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(model="ergo", **chat_body("How many? #41"))
     message = reply.choices[0].message
     assert message.content == "41"
-    assert (
-        message.reasoning_content == "<think>over there</think><zoom>[28, 28, 140, 112]</zoom>\n<think>closely</think>"
-    )  # type: ignore[attr-defined]
+    assert message.reasoning_content == "over there\nclosely"  # type: ignore[attr-defined]
     found = reply.ergo  # type: ignore[attr-defined]
     assert found["region_reading"] == "exact"
     assert len(found["turns"]) == 2
@@ -65,7 +62,7 @@ def test_the_stream_brings_each_look_then_the_answer_then_the_usage(client: open
     )
     deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
     thoughts = [delta.reasoning_content for delta in deltas if getattr(delta, "reasoning_content", None)]  # type: ignore[attr-defined]
-    assert [thought.strip()[:7] for thought in thoughts] == ["<think>", "<think>"]
+    assert thoughts == ["over there\n", "closely\n"]
     assert "".join(delta.content or "" for delta in deltas) == "5"
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
     assert chunks[-1].usage
@@ -121,11 +118,119 @@ def test_a_request_may_name_every_flow_there_is() -> None:
     assert get_args(ErgoOptions.model_fields["flow"].annotation) == tuple(FLOWS)
 
 
-def test_unknown_fields_are_tolerated(client: openai.OpenAI) -> None:
+def test_fields_that_change_no_answer_are_let_pass(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(
-        model="ergo", user="me", presence_penalty=0.1, extra_body={"chat_id": "x", "tools": []}, **chat_body("#8")
-    )
+        model="ergo", user="me", n=1, presence_penalty=0, logprobs=False, metadata={"a": "b"}, tool_choice="none",
+        response_format={"type": "text"}, extra_body={"chat_id": "x", "tools": [], "functions": None}, **chat_body("#8"),
+    )  # fmt: skip
     assert reply.choices[0].message.content == "8"
+
+
+PART = {"type": "text", "text": "What is it?"}
+IMAGE = {"type": "image_url", "image_url": {"url": data_uri((8, 8))}}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"n": 2}, "n "), ({"logprobs": True}, "logprobs"), ({"tools": [{"type": "function"}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"), ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"), ({"guided_json": {"a": 1}}, "guided_json"),
+        ({"modalities": ["audio"]}, "modalities"), ({"logit_bias": {"1": 1}}, "logit_bias"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}, "messages.0.images"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{}]}, {"role": "user", "content": "x"}]}, "tool_calls"),
+        *(
+            ({"messages": [{"role": "user", "content": [part, PART]}]}, f"'{part['type']}'")
+            for part in (
+                {"type": "file", "file": {"file_data": "x"}}, {"type": "video_url", "video_url": {"url": "x"}},
+                {"type": "image", "source": {"type": "base64", "data": "x"}}, {"type": "image", "image": "x"},
+                {"type": "input_audio", "input_audio": {"data": "x"}}, {"type": "input_image", "image_url": "x"},
+            )
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x", "detail": "low"}}, PART]}]}, "detail"),
+        ({"messages": [{"role": "user", "content": [IMAGE, IMAGE, PART]}]}, "2 pictures"),
+        ({"messages": [{"role": "user", "content": "x"}], "ergo": {"options": ["a"]}}, "ergo.options"),
+        ({"ergo": {"region": [1, 2, 3, 4]}}, "ergo.region"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_not_honoured_is_refused_by_name(
+    address: str, change: dict[str, object], name: str, stream: bool
+) -> None:
+    reply = httpx.post(f"{address}/v1/chat/completions", json=chat_body(stream=stream) | change)
+    assert reply.status_code == 400
+    assert name in reply.json()["error"]["message"]
+
+
+def test_of_two_pictures_in_a_message_the_client_says_which(client: openai.OpenAI) -> None:
+    two = [{"type": "image_url", "image_url": {"url": data_uri(size)}} for size in ((300, 200), (90, 60))]
+    reply = client.chat.completions.create(
+        model="ergo", messages=[{"role": "user", "content": [*two, PART]}], extra_body={"ergo": {"picture": 0}}
+    )  # type: ignore[call-overload]
+    assert reply.ergo["turns"][0]["views"][0]["source"] == [300, 200]
+    assert reply.ergo["pictures"] == 2
+
+
+def test_max_tokens_and_stop_are_about_the_answer_alone() -> None:
+    """`max_tokens=5` once cut the reply that names the region."""
+    opened = scripted()
+    assert isinstance(opened.backend, ScriptedBackend)
+    with serving(opened, Settings(look_tokens=300)) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+        reply = client.chat.completions.create(model="ergo", max_tokens=5, stop=["4", "zoom"], **chat_body("#1234"))
+        last = list(client.chat.completions.create(model="ergo", stream=True, stop="3", **chat_body("#1234")))
+    first, second = opened.backend.requests[:2]
+    assert (first.sampling.max_tokens, second.sampling.max_tokens) == (300, 5)
+    assert first.sampling.stop == second.sampling.stop == ()
+    assert reply.choices[0].message.content == "123"
+    assert reply.choices[0].finish_reason == "stop"
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in last) == "12"
+
+
+def test_a_client_written_for_a_browser_may_list_and_ask() -> None:
+    with serving(scripted(), Settings(origins=("https://ui.example",))) as address:
+        for path, method in (("/v1/models", "GET"), ("/v1/chat/completions", "POST")):
+            asked = {"origin": "https://ui.example", "access-control-request-method": method,
+                     "access-control-request-headers": "authorization,content-type,x-stainless-lang,x-stainless-os"}  # fmt: skip
+            reply = httpx.options(address + path, headers=asked)
+            assert reply.status_code == 200
+            assert "x-stainless-os" in reply.headers["access-control-allow-headers"]
+
+
+def test_one_model_can_be_asked_for_by_name(address: str, client: openai.OpenAI) -> None:
+    assert client.models.retrieve("ergo").id == "ergo"
+    with pytest.raises(openai.NotFoundError, match="there is ergo"):
+        client.models.retrieve("gpt-9")
+    assert httpx.head(address).status_code == 200
+    assert httpx.head(f"{address}/health").status_code == 200
+
+
+def test_the_path_of_a_model_is_nobodys_business() -> None:
+    with serving(replace(scripted(), name="/home/me/secret/ERGO-7B")) as address:
+        assert httpx.get(f"{address}/v1/models").json()["data"][0]["root"] == "ERGO-7B"
+
+
+def test_every_error_has_openais_shape(address: str) -> None:
+    for reply in (
+        httpx.get(f"{address}/nowhere"), httpx.get(f"{address}/v1/chat/completions"), httpx.delete(f"{address}/v1/models"),
+        httpx.get(address, headers={"host": "evil.example"}), httpx.post(f"{address}/v1/chat/completions", content="{"),
+    ):  # fmt: skip
+        assert reply.status_code >= 400
+        assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_the_first_byte_of_a_stream_comes_at_once_and_signs_of_life_while_nothing_does() -> None:
+    with serving(scripted(seconds=1.0), Settings(limits=Limits(heartbeat=0.2))) as address:
+        started = time.perf_counter()
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=chat_body(stream=True), timeout=10) as reply:
+            lines = reply.iter_lines()
+            assert "assistant" in next(lines)
+            assert time.perf_counter() - started < 0.8
+            rest = list(lines)
+        assert sum(line.startswith(":") for line in rest) >= 4
+        assert rest[-2] == "data: [DONE]"
 
 
 @pytest.mark.parametrize(
@@ -155,14 +260,19 @@ def test_mistakes_are_errors_of_the_clients_own_kind(
             client.chat.completions.create(**{"model": "ergo", "stream": stream, **chat_body(), **fields})  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize(("kind", "status"), [("timeout", 504), ("refused", 502), ("out_of_memory", 503)])
+@pytest.mark.parametrize(
+    ("kind", "status"), [("timeout", 504), ("refused", 502), ("out_of_memory", 503), ("crashed", 500)]
+)
 def test_a_model_that_fails_has_its_status(kind: str, status: int) -> None:
+    """In a stream, whose head is sent at once, as an event that the client raises."""
     with serving(scripted(lambda _: BackendError("it did not answer", kind))) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
-        for stream in (False, True):
-            with pytest.raises(openai.APIStatusError) as raised:
-                client.chat.completions.create(model="ergo", stream=stream, **chat_body())
-            assert raised.value.status_code == status
+        with pytest.raises(openai.APIStatusError) as raised:
+            client.chat.completions.create(model="ergo", **chat_body())
+        assert raised.value.status_code == status
+        with pytest.raises(openai.APIError, match="it did not answer"):
+            list(client.chat.completions.create(model="ergo", stream=True, **chat_body()))
+        assert f'ergo_requests_total{{status="{status}"}} 2.0' in httpx.get(f"{address}/metrics").text
 
 
 def test_past_its_deadline_a_question_ends(address: str) -> None:
@@ -203,7 +313,7 @@ def test_a_client_who_leaves_ends_the_work_between_two_looks() -> None:
             time.sleep(0.05)
         assert httpx.get(f"{address}/health").json()["in_progress"] == 0
         first_looks = sum(request.expect == "region" for request in opened.backend.requests)
-        assert first_looks == 2
+        assert first_looks <= 2  # the stream's first byte comes before its first look
         assert len(opened.backend.requests) <= 3
 
 
@@ -287,7 +397,8 @@ def test_what_a_request_may_ask_for_has_caps() -> None:
             picture = data_uri((3000, 2000))
             httpx.post(f"{address}/v1/chat/completions", json=chat_body(picture=picture, **fields)).raise_for_status()
     first_looks = [request for request in opened.backend.requests if request.expect == "region"]
-    assert [request.sampling.max_tokens for request in first_looks] == [50, 50, 7]
+    answers = [request for request in opened.backend.requests if request.expect == "text"]
+    assert [request.sampling.max_tokens for request in answers] == [50, 50, 7]
     tokens = [request.views[0].tokens for request in first_looks]
     assert 64 < tokens[0] <= 100  # asked for 4,000
     assert tokens[1] <= 64

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from ergo.backends.loopback import LOOPBACK
@@ -13,7 +13,7 @@ from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, note, say
 from ergo.core.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
-    from ergo.serve.app import Settings
+    from ergo.serve.settings import Settings
 
 EXAMPLES = """\
   ergo serve --port 8001
@@ -79,33 +79,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline", type=float, default=120.0, metavar="S", help="seconds for one question (default: %(default)g)"
     )
+    parser.add_argument(
+        "--shutdown-seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="for questions in progress after SIGTERM (default: %(default)g)",
+    )
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped."""
     try:
-        import uvicorn
-
-        from ergo.serve.app import make_app
+        from ergo.serve.run import serve
     except ImportError as error:
         raise MissingExtra("ergo serve", "serve") from error
     if min(args.concurrency, args.max_tokens) < 1 or args.deadline <= 0 or not 0 < args.port < 65536:
         raise UsageError("--concurrency, --max-tokens, --deadline and --port are positive, a port below 65536")
     settings = settings_of(args)
-    model = model_from(args, batch=settings.limits.batch)
-    app = make_app(model, settings)
-    say(f"{model.name} answers at http://{args.host}:{args.port}/v1; the page is http://{args.host}:{args.port}/")
+    logging.getLogger("ergo").setLevel(logging.INFO)  # one line a request
+    say(f"{args.model} at http://{args.host}:{args.port}/v1; the page is http://{args.host}:{args.port}/")
     if args.server_key:
         note("a key on the command line can be read in ps by everyone here: put it in ERGO_SERVER_KEY")
     if args.host not in LOOPBACK and settings.api_key is None:
         note("anyone who reaches this machine may use it: ERGO_SERVER_KEY asks for a key")
-    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    config = uvicorn.Config(
-        app, host=args.host, port=args.port, log_level="warning", timeout_graceful_shutdown=5, use_colors=colours
-    )
     try:
-        uvicorn.Server(config).run()  # uvicorn.run would take Ctrl-C for a good end
+        serve(lambda: model_from(args, batch=settings.limits.batch), settings, args.host, args.port)
     except SystemExit:  # it could not start, and has said why: a port that is taken
         return SOME_FAILED
     return ALL_ANSWERED
@@ -113,19 +113,23 @@ def run(args: argparse.Namespace) -> int:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """What the flags say. Bound to every address (0.0.0.0), the server is called by names nobody can list here."""
-    from ergo.serve.app import Settings
-    from ergo.serve.engine import Limits
-    from ergo.serve.pictures import Sources
+    from ergo.serve.settings import Limits, Settings, Sources
 
     open_to_all = args.host in ("0.0.0.0", "::")
     named = (*LOOPBACK, args.host, *args.served_as)
+    key = os.environ.get("ERGO_SERVER_KEY") if args.server_key is None else args.server_key
     return Settings(
         name=args.name,
         budget=args.budget,
         max_tokens=args.max_tokens,
-        api_key=args.server_key or os.environ.get("ERGO_SERVER_KEY") or None,
+        api_key=key,
         hosts=tuple(args.served_as) and named if open_to_all else named,
         origins=tuple(args.allow_origin),
-        limits=Limits(args.concurrency, getattr(args, "batch", Limits.batch), args.deadline),
+        limits=Limits(
+            args.concurrency,
+            getattr(args, "batch", Limits.batch),
+            args.deadline,
+            shutdown_seconds=args.shutdown_seconds,
+        ),
         sources=Sources(frozenset(host.lower() for host in args.fetch_from)),
     )

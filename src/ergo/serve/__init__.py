@@ -1,8 +1,9 @@
 """An OpenAI-compatible endpoint whose model looks twice, and a page that shows how.
 
-wire.py       a chat request -> a Query; a Trace -> replies, chunks, errors
-pictures.py   data URIs, and allow-listed hosts without a way into the network behind the server
-engine.py     many clients, one model: batches, a bound on how many, deadlines, cancellation
-app.py        routes and limits
-page.html     one file, no build step, asks nobody else
+settings.py     what a server is told; every limit, with its unit
+connections.py  how many, and how long a head may take      gate.py   hosts, the last boundary, the access log
+app.py          routes: key, body, question, reply          chat.py   a request -> a Query, or the name of what is refused
+replies.py      a Trace -> a reply, chunks, errors          engine.py many clients, one model, and how it is
+pictures.py     files that wait, decoded within one bound   fetch.py  allowed hosts, never the network behind the server
+run.py          from start to SIGTERM                       page.html one file, no build step, asks nobody else
 """

@@ -1,119 +1,110 @@
-"""Pictures that clients name. Data URIs are always taken; addresses only on hosts that were allowed.
-
-A fetch may not become a way into the network behind the server: the host's every address must be public,
-the connection goes to the address that was checked (a name that changes its mind in between gains nothing),
-and each redirect is judged as a new address. `file:` and everything else is refused.
-"""
+"""Pictures as they wait: the file's bytes, decoded only while a part is cut, within one bound for the whole server."""
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import time
-from contextlib import closing
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition
 
-import httpx
+from PIL import Image
 
 from ergo.core.errors import PictureError
-from ergo.images.decode import load_image
+from ergo.core.geometry import Box, Size
+from ergo.images.decode import bytes_of_uri, load_image, read_header
 from ergo.images.picture import Picture
+from ergo.serve.fetch import fetched
+from ergo.serve.settings import Limits, Sources
 
-REDIRECTS = 3
 
+class DecodeMemory:
+    """Decoded pictures, never more than `limit` bytes of them.
 
-@dataclass(frozen=True)
-class Sources:
-    """hosts: `name`, or `name:port`, from which pictures may be fetched; none by default. max_bytes, seconds: of one picture.
-
-    max_pixels: of one picture, refused before it is decoded.
+    One that nobody cuts from stays for its next look as long as nobody else needs the room. Who finds no room waits.
     """
 
-    hosts: frozenset[str] = frozenset()
-    max_bytes: int = 50_000_000
-    seconds: float = 10.0
-    max_pixels: int = 150_000_000
+    def __init__(self, limit: int) -> None:
+        self.limit = self._free = limit
+        self._changed = Condition()
+        self._idle: OrderedDict[EncodedPicture, Picture] = OrderedDict()
+
+    @contextmanager
+    def decoded(self, source: EncodedPicture) -> Iterator[Picture]:
+        """The picture, decoded; taken from what is idle, or decoded anew when there is room."""
+        picture = self._reserved(source)
+        try:
+            if picture is None:
+                picture = load_image(source.encoded, source.size.area)
+            yield picture
+        finally:
+            with self._changed:
+                if picture is None or source.closed:
+                    self._free += source.memory
+                else:
+                    self._idle[source] = picture
+                self._changed.notify_all()
+
+    def forget(self, source: EncodedPicture) -> None:
+        """Nobody will ask for this one again."""
+        with self._changed:
+            if self._idle.pop(source, None):
+                self._free += source.memory
+                self._changed.notify_all()
+
+    def _reserved(self, source: EncodedPicture) -> Picture | None:
+        """The idle picture, or None with the room to decode it."""
+        with self._changed:
+            while True:
+                if source in self._idle:
+                    return self._idle.pop(source)
+                while self._free < source.memory and self._idle:
+                    self._free += self._idle.popitem(last=False)[0].memory
+                if self._free >= source.memory:
+                    self._free -= source.memory
+                    return None
+                if source.closed or not self._changed.wait(max(source.ends - time.monotonic(), 0)):
+                    raise PictureError("too many large pictures at once: try again", "busy")
 
 
-def open_picture(url: str, sources: Sources) -> Picture:
-    """The picture at `url`; PictureError in one line for everything that is not one."""
-    if url.startswith("data:"):
-        return load_image(url, sources.max_pixels)
+class EncodedPicture:
+    """A picture kept as its file (`core.view.SourcePicture`).
+
+    ends: until when room for decoding is worth waiting for (time.monotonic). memory: bytes that decoding takes.
+    """
+
+    name = "picture"
+    lazy = True  # its views are made inside the flow, so that a broken file is an error of this question
+
+    def __init__(self, encoded: bytes, memory: DecodeMemory, ends: float) -> None:
+        header = read_header(encoded)
+        if header.memory > memory.limit:
+            raise PictureError(
+                f"the picture, {header.size} pixels, takes {header.memory / 1e6:,.0f} MB to decode; "
+                f"at most {memory.limit / 1e6:,.0f} MB are given: send it smaller, or as a baseline JPEG or PNG",
+                "too_large",
+            )
+        self.encoded, self.size, self.memory, self.ends = encoded, header.size, header.memory, ends
+        self.closed = False
+        self._pool = memory
+
+    def part(self, box: Box, size: Size) -> Image.Image:
+        with self._pool.decoded(self) as picture:
+            if picture.size != self.size:
+                raise PictureError("the picture says only after its pixels which side is up: turn it before", "broken")
+            return picture.part(box, size)
+
+    def close(self) -> None:
+        """Let go of file and pixels."""
+        self.closed = True
+        self._pool.forget(self)
+        self.encoded = b""
+
+
+def read_picture(url: str, sources: Sources, limits: Limits) -> bytes:
+    """The file at `url`; PictureError in one line for everything that is not one."""
+    if url[:5].lower() == "data:":
+        return bytes_of_uri(url)
     if url.startswith(("http://", "https://")):
-        return load_image(fetched(url, sources), sources.max_pixels)
+        return fetched(url, sources, limits.body)
     raise PictureError("image_url takes a data: URI", "scheme")
-
-
-def fetched(url: str, sources: Sources) -> bytes:
-    """The bytes at an allowed address."""
-    end = time.monotonic() + sources.seconds
-    with httpx.Client(follow_redirects=False, trust_env=False, timeout=sources.seconds) as client:
-        for _ in range(REDIRECTS + 1):
-            request = _aimed(client, url, sources)
-            try:
-                with closing(client.send(request, stream=True)) as response:
-                    if response.is_redirect:
-                        url = str(httpx.URL(url).join(response.headers["location"]))
-                        continue
-                    if response.status_code != 200:
-                        raise PictureError(f"{_host(url)} answered {response.status_code}", "fetch")
-                    return _read(response, end, sources)
-            except httpx.HTTPError as error:
-                raise PictureError(f"{_host(url)} could not be reached ({type(error).__name__})", "fetch") from error
-    raise PictureError(f"more than {REDIRECTS} redirects", "fetch")
-
-
-def _host(url: str) -> str:
-    return (urlsplit(url).hostname or "").rstrip(".").lower()
-
-
-def _aimed(client: httpx.Client, url: str, sources: Sources) -> httpx.Request:
-    """A request to the one address that was checked, under the name in its URL."""
-    host = _host(url)
-    parts = urlsplit(url)
-    refused = PictureError("pictures are not fetched from there: send the picture as a data: URI", "host")
-    try:
-        usual = 443 if parts.scheme == "https" else 80
-        port = parts.port or usual
-    except ValueError as error:
-        raise refused from error
-    named = host if port == usual else f"{host}:{port}"
-    if parts.scheme not in ("http", "https") or named not in sources.hosts or parts.username is not None:
-        raise refused
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, ValueError, UnicodeError) as error:
-        raise PictureError(f"{host} has no address", "host") from error
-    addresses = [str(entry[4][0]) for entry in found]
-    if not addresses or not all(is_public(address) for address in addresses):
-        raise PictureError(f"{host} has an address that is not public", "host")
-    aimed = httpx.URL(url).copy_with(host=addresses[0])
-    return client.build_request("GET", aimed, headers={"host": named}, extensions={"sni_hostname": host})
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is anyone's: not private, loopback, link-local, reserved, nor such an IPv4 inside an IPv6.
-
-    >>> [is_public(a) for a in ("93.184.216.34", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1")]
-    [True, False, False, False, False, False]
-    """
-    found = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if found in ipaddress.ip_network("64:ff9b::/96"):
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return found.is_global and not found.is_multicast
-
-
-def _read(response: httpx.Response, end: float, sources: Sources) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > sources.max_bytes:
-            raise PictureError(f"the picture has more than {sources.max_bytes:,} bytes", "too_large")
-        if time.monotonic() > end:
-            raise PictureError(f"the picture took longer than {sources.seconds:g} s", "fetch")
-    return bytes(body)

@@ -119,16 +119,30 @@ class TransformersBackend:
         return [result for result in results if result is not None]
 
     def _answer(self, requests: list[Request]) -> list[Completion | BackendError]:
+        rows = [self._row(request) for request in requests]
+        context = self.model.config.get_text_config().max_position_embeddings
+        lengths = [len(row.prepared.ids) + row.request.sampling.max_tokens for row in rows]
+        fitting = [row for row, length in zip(rows, lengths, strict=True) if length <= context]
+        answers = iter(self._generate_within_memory(fitting))
+        return [
+            next(answers)
+            if length <= context
+            else BackendError(
+                f"prompt and reply may have {length:,} tokens, and the model's context holds {context:,}", "context_length"
+            )
+            for length in lengths
+        ]
+
+    def _generate_within_memory(self, rows: list[Row]) -> list[Completion | BackendError]:
         try:
             with torch.inference_mode():
-                return list(self._generate(requests))
+                return list(self._generate(rows)) if rows else []
         except torch.cuda.OutOfMemoryError as error:
-            message = f"out of GPU memory with {len(requests)} requests at once ({error}); lower batch or the budget"
-            return [BackendError(message, "out_of_memory") for _ in requests]
+            message = f"out of GPU memory with {len(rows)} requests at once ({error}); lower batch or the budget"
+            return [BackendError(message, "out_of_memory") for _ in rows]
 
-    def _generate(self, requests: list[Request]) -> list[Completion]:
+    def _generate(self, rows: list[Row]) -> list[Completion]:
         started = time.perf_counter()
-        rows = [self._row(request) for request in requests]
         new_views = [view for row in rows for view in row.prepared.views[row.views_seen :]]
         pixels = self.processor.pixels(new_views) if new_views else None
         image_done = time.perf_counter()

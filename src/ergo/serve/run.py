@@ -1,0 +1,83 @@
+"""A server from start to SIGTERM: it listens at once, opens its model meanwhile, and finishes what it began."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from ergo.backends import Model
+from ergo.core.errors import ErgoError
+from ergo.serve.app import Server
+from ergo.serve.connections import bounded
+from ergo.serve.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Lifetime(uvicorn.Server):
+    """uvicorn's server, stopped in two steps.
+
+    The first SIGTERM or Ctrl-C refuses new questions with 503 and waits `shutdown_seconds` for those in progress;
+    the second ends it at once.
+    """
+
+    def __init__(self, server: Server, settings: Settings, host: str, port: int) -> None:
+        self._server, self._settings = server, settings
+        self.failure: ErgoError | None = None
+        self._ends: float | None = None
+        config = uvicorn.Config(
+            server, host, port, http=bounded(settings.limits), ws="none", log_config=None, access_log=False,
+            server_header=False, timeout_graceful_shutdown=2,
+        )  # fmt: skip
+        super().__init__(config)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._server.engine.stopping:
+            super().handle_exit(sig, frame)
+            return
+        log.warning("stopping: %d questions in progress", self._server.engine.in_progress)
+        self._server.engine.stopping = True
+        self._captured_signals.append(sig)  # so that the process ends as that signal would end it
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's heartbeat, ten times a second: whether to end."""
+        engine = self._server.engine
+        if engine.stopping and not self.should_exit:
+            now = asyncio.get_running_loop().time()
+            self._ends = self._ends or now + self._settings.limits.shutdown_seconds
+            late = now > self._ends
+            if late:
+                log.warning("%d questions were not answered in time", engine.in_progress)
+            self.should_exit = late or engine.in_progress == 0
+        return await super().on_tick(counter)
+
+    def give_up(self, error: ErgoError) -> None:
+        """The model can never be opened."""
+        self.failure = error
+        self.should_exit = True
+
+
+def serve(open_model: Callable[[], Model], settings: Settings, host: str, port: int) -> None:
+    """Serve until stopped. Raises what makes the model impossible to open."""
+    _raise_file_limit(2 * settings.limits.connections + 256)
+    server = Server(open_model, settings)
+    lifetime = Lifetime(server, settings, host, port)
+    server.engine.on_failure = lifetime.give_up
+    lifetime.run()
+    if lifetime.failure:
+        raise lifetime.failure
+
+
+def _raise_file_limit(wanted: int) -> None:
+    """As many open files as connections need, where the system has such a limit and allows it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
