@@ -47,7 +47,9 @@ def refused(error: BackendError | PictureError) -> Refused:
         return (
             Refused(503, str(error), "busy", **{"retry-after": "5"}) if busy else Refused(400, str(error), error.kind)
         )
-    status = {"timeout": 504, "deadline": 504, "out_of_memory": 503, "crashed": 500}.get(error.kind, 502)
+    status = {"timeout": 504, "deadline": 504, "out_of_memory": 503, "crashed": 500, "context_length": 400}.get(
+        error.kind, 502
+    )
     return Refused(status, str(error), error.kind)
 
 

@@ -121,14 +121,15 @@ class TransformersBackend:
     def _answer(self, requests: list[Request]) -> list[Completion | BackendError]:
         rows = [self._row(request) for request in requests]
         context = self.model.config.get_text_config().max_position_embeddings
-        lengths = [len(row.prepared.ids) + row.request.sampling.max_tokens for row in rows]
-        fitting = [row for row, length in zip(rows, lengths, strict=True) if length <= context]
+        lengths = [len(row.prepared.ids) for row in rows]
+        fitting = [row for row, length in zip(rows, lengths, strict=True) if length < context]
         answers = iter(self._generate_within_memory(fitting))
         return [
             next(answers)
-            if length <= context
+            if length < context
             else BackendError(
-                f"prompt and reply may have {length:,} tokens, and the model's context holds {context:,}", "context_length"
+                f"prompt and reply may have {length:,} tokens, and the model's context holds {context:,}",
+                "context_length",
             )
             for length in lengths
         ]
