@@ -8,7 +8,7 @@ import pytest
 
 import ergo
 from ergo.backends import SHIPPED
-from ergo.samples.sample import read_samples
+from ergo.samples.reader import read_samples
 
 DEMO = Path(ergo.__file__).parent / "demo" / "samples.jsonl"
 

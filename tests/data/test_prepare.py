@@ -22,7 +22,8 @@ from ergo.data.prepare import REASONS, FilterConfig, prepare
 from ergo.families import QWEN2_5_VL
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
-from ergo.samples.sample import Sample, read_samples
+from ergo.samples.reader import read_samples
+from ergo.samples.sample import Sample
 from ergo.world.scene import compose, draw
 
 imagehash = pytest.importorskip("imagehash", reason="comparing pictures needs the extra `data`")

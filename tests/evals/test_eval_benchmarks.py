@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from evaluating import PIXELS
 from ergo.core.errors import DataError, UsageError
 from ergo.core.geometry import Box
 from ergo.evals import benchmarks
-from ergo.evals.benchmarks import hrbench, mme_realworld, own, vlmevalkit, vstar
+from ergo.evals.benchmarks import hrbench, mme_realworld, treebench, visual_probe, vstar
 from ergo.evals.conditions import POSTFIX
 from ergo.grading import Truth, grade_published
 from ergo.images.decode import load_image
@@ -222,13 +223,13 @@ def test_a_csv_of_ones_own(tmp_path: Path) -> None:
 def test_a_csv_with_a_mistake_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(DataError):
-        list(own.read_csv(tmp_path / "mine.csv"))
+        list(benchmarks.find(str(tmp_path / "mine.csv")).samples())
 
 
 def test_a_jsonl_of_ones_own(tmp_path: Path) -> None:
     line = {"id": "x", "image": "a.png", "question": "What?", "answer": "red", "choices": ["red", "blue"]}
     (tmp_path / "mine.jsonl").write_text(json.dumps(line) + "\n" + json.dumps(line | {"answer": "green"}) + "\n")
-    reader = own.read_jsonl(tmp_path / "mine.jsonl")
+    reader = benchmarks.find(str(tmp_path / "mine.jsonl")).samples()
     assert next(reader).image == tmp_path / "a.png"
     with pytest.raises(DataError, match="green"):
         next(reader)
@@ -248,5 +249,65 @@ def test_a_tsv_of_vlmevalkit(tmp_path: Path) -> None:
     assert first.image == second.image == PIXELS  # row 1 refers to the picture of row 0
     assert third.choices == ()
     path.write_text("index\timage\tquestion\tanswer\n0\t[a, b]\tWhat?\tyes\n")
-    with pytest.raises(DataError, match="several pictures"):
-        list(vlmevalkit.read(path))
+    with pytest.raises(DataError, match="row 1: 2 pictures; a look is at one"):
+        list(benchmarks.find(str(path)).samples())
+
+
+# ── two that reviewers asked ERGO for ──────────────────────────────────────────────────────────
+
+
+def test_treebench_reads_its_options_from_one_text(tmp_path: Path) -> None:
+    row = {"index": 3, "image": ENCODED, "question": "Which is in front?", "answer": "C", "category": "Reasoning/Ordering",
+           "multi-choice options": "(A) the cup\n(B) the pot\n(C) the lid", "A": "the cup", "B": "the pot", "C": "the lid",
+           "l2-category": "ordering", "target_instances": "[]"}  # fmt: skip
+    write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", [row])
+    [sample] = treebench.read(tmp_path)
+    assert (sample.id, sample.answer, sample.choices) == ("3", "the lid", ("the cup", "the pot", "the lid"))
+    assert (sample.category, sample.info["l2-category"]) == ("Reasoning/Ordering", "ordering")
+    assert load_image(sample.image).size.width == 112
+    with pytest.raises(DataError, match="HaochenWang/TreeBench"):
+        list(treebench.read(tmp_path / "data" / "nothing"))
+
+
+def test_visualprobe_finds_its_pictures_below_data(tmp_path: Path) -> None:
+    folder = tmp_path / "VisualProbe_Hard"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "1.jpg").write_bytes(PIXELS)
+    row = {"images": ["VisualProbe_Hard/data/1.jpg"], "problem": "<image>\nWhat does it say?", "solution": "STOP",
+           "doc_id": "h-1", "data_source": "VisualProbe_Hard"}  # fmt: skip
+    (folder / "val.json").write_text(json.dumps([row]))
+    [sample] = visual_probe.read(folder)
+    assert (sample.id, sample.question, sample.answer, sample.choices) == ("h-1", "What does it say?", "STOP", ())
+    assert load_image(sample.image).size.width == 112
+    with pytest.raises(DataError, match="Mini-o3/VisualProbe_Easy"):
+        list(visual_probe.read(tmp_path / "VisualProbe_Easy"))
+
+
+# ── VLMEvalKit's and lmms-eval's own files ─────────────────────────────────────────────────────
+
+OPTIONS = ["red", "blue", "green", "black"]
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "VStarBench.tsv": {"index": 0, "image": ENCODED, "question": "What colour?", **dict(zip("ABCD", OPTIONS, strict=True)), "answer": "B", "category": "direct_attributes"},
+    "HRBench4K.tsv": {"index": 0, "image": ENCODED, "question": "What colour?", **dict(zip("ABCD", OPTIONS, strict=True)), "answer": "B", "category": "single", "cycle_category": "0"},
+    "MME-RealWorld-Lite.tsv": {"index": 0, "image": ENCODED, "question": "What colour?", "multi-choice options": "(A) red\n(B) blue\n(C) green\n(D) black", "answer": "B", "category": "Perception/Monitoring", "l2-category": "count"},
+    "MME-RealWorld-CN.tsv": {"index": 0, "image": ENCODED, "question": "What colour?", "multi-choice options": "选项如下所示:\n(A) red\n(B) blue\n(C) green\n(D) black", "answer": "B", "category": "Perception", "l2-category": "count"},
+    "vstar-bench.parquet": {"image": {"bytes": PIXELS, "path": None}, "text": "What colour?\n(A) red\n(B) blue\n(C) green\n(D) black\n" + POSTFIX, "label": "B", "category": "direct_attributes", "question_id": 0},
+    "hr_bench_8k.parquet": {"index": 0, "image": ENCODED, "question": "What colour?", **dict(zip("ABCD", OPTIONS, strict=True)), "answer": "B", "category": "single", "cycle_category": "0"},
+    "MME-RealWorld-lmms.parquet": {"index": 0, "bytes": ENCODED, "path": "x.jpg", "question": "What colour?", "multi-choice options": [f"({letter}) {text}" for letter, text in zip("ABCD", OPTIONS, strict=True)], "answer": "B", "category": "Perception", "l2-category": "count"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_their_files_are_read_as_they_are(name: str, tmp_path: Path) -> None:
+    row, path = LAYOUTS[name], tmp_path / name
+    if path.suffix == ".parquet":
+        write_parquet(path, [row])
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, row, delimiter="\t")
+            table.writeheader()
+            table.writerow(row)
+    [sample] = benchmarks.find(str(path)).samples()
+    assert (sample.id, sample.question, sample.choices, sample.answer) == ("0", "What colour?", tuple(OPTIONS), "blue")
+    assert sample.category == row["category"]
+    assert load_image(sample.image).size.width == 112

@@ -46,6 +46,7 @@ def samples(count: int, image: bytes = PIXELS) -> Iterator[Sample]:
             choices=COLOURS,
             region=Box(0, 0, 56, 42),
             category="even" if number % 2 == 0 else "odd",
+            info={"cluster": number},  # they share one picture, and stand for questions about several
         )
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 from ergo.core.errors import DataError
 from ergo.core.geometry import Box
 from ergo.images.picture import Picture
-from ergo.samples.sample import Sample, read_samples, sample_from_json, sample_to_json, write_samples
+from ergo.samples.reader import read_samples
+from ergo.samples.sample import Sample, sample_from_json, sample_to_json, write_samples
 
 FULL = Sample("7", "a.png", "Which\ncup?", "réd", ("réd", "blue"), Box(1, 2, 30, 40), "attribute", {"size": [3, 4.5]})
 BARE = Sample("8", "data:image/png;base64,AAAA", "Why?", "because")
@@ -55,7 +56,7 @@ def test_samples_are_read_one_at_a_time(tmp_path: Path) -> None:
         file.write("not JSON\n")
     reading = read_samples(path)
     assert next(reading).id == "7"
-    with pytest.raises(DataError, match=r"samples.jsonl:2: not a sample"):
+    with pytest.raises(DataError, match=r"samples.jsonl:2: the line is not a JSON object"):
         next(reading)
 
 
@@ -80,13 +81,13 @@ GOOD = json.loads(sample_to_json(BARE))
 def test_a_line_that_is_no_sample_is_named(line: bytes, tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_bytes(line + b"\n")
-    with pytest.raises(DataError, match=r"samples.jsonl:1: not a sample") as caught:
+    with pytest.raises(DataError, match=r"samples\.jsonl") as caught:
         list(read_samples(path))
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a file"):
+    with pytest.raises(DataError, match="is not there"):
         list(read_samples(tmp_path / "nothing.jsonl"))
 
 

@@ -27,7 +27,7 @@ from ergo.backends import open_backend
 from ergo.core.flows import Question, coarse_to_fine
 from ergo.core.runner import drive
 from ergo.images.decode import load_image
-from ergo.samples.sample import read_samples
+from ergo.samples.reader import read_samples
 from ergo.serve.settings import Limits, Settings
 
 pytestmark = pytest.mark.slow

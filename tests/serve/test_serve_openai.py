@@ -21,7 +21,7 @@ from ergo.backends.scripted import ScriptedBackend
 from ergo.core.errors import BackendError
 from ergo.core.flows import FLOWS
 from ergo.core.messages import Completion, Request
-from ergo.samples.sample import read_samples
+from ergo.samples.reader import read_samples
 from ergo.serve.chat import ErgoOptions
 from ergo.serve.settings import Limits, Settings
 

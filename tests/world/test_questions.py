@@ -14,7 +14,8 @@ from ergo.core.errors import UsageError
 from ergo.core.geometry import TokenBudget
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
-from ergo.samples.sample import Sample, read_samples
+from ergo.samples.reader import read_samples
+from ergo.samples.sample import Sample
 from ergo.world.dataset import write
 from ergo.world.questions import CATEGORIES, PosedQuestion, ask, generate, honest_region
 from ergo.world.scene import COLOURS, PATTERNS, SPLITS, Scene, compose, home_split

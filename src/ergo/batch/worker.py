@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-
 from ergo.backends import Model
 from ergo.batch.rows import BatchRow
 from ergo.core.errors import PictureError
 from ergo.core.flows import Flow, Question, start_flow
 from ergo.core.messages import Sampling
 from ergo.core.runner import Trace
-from ergo.images.decode import load_image
-from ergo.images.picture import Picture
+from ergo.samples.pictures import open_picture
 from ergo.traces.rows import trace_to_dict
 from ergo.traces.run import run
 
@@ -56,18 +53,6 @@ class Worker:
             return start_flow(self.config.flow, picture, Question(row.question, row.options), self._look_config, None)
 
         return make
-
-
-def open_picture(address: str) -> Picture:
-    """A picture at any fsspec address; encoded bytes travel, and are decoded here."""
-    if address.startswith("data:") or "://" not in address:
-        return load_image(address)
-    try:
-        with fsspec.open(address, "rb") as file:
-            encoded: bytes = file.read()
-    except (OSError, ValueError, ImportError) as error:
-        raise PictureError(f"{address} cannot be read: {error}", "unreadable") from error
-    return load_image(encoded)
 
 
 def finished(row: BatchRow, trace: Trace) -> dict[str, Any]:

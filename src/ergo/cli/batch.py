@@ -22,7 +22,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `ergo batch`."""
-    parser.add_argument("input", help="a folder, a glob, or a .jsonl, .csv or .parquet file; any fsspec address")
+    parser.add_argument("input", help="a folder, a glob, or a table (.jsonl, .csv, .tsv, .parquet); any fsspec address")
     parser.add_argument("output", help="a folder of its own for Parquet shards, at any fsspec address")
     parser.add_argument(
         "--question", metavar="TEXT", help="asked about every picture (default: the table's own column)"

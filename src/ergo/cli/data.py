@@ -87,7 +87,7 @@ def pictures_of(name: str, data: Path) -> Iterator[PictureSource]:
     """The pictures of a folder, of a Sample JSONL, or of a benchmark."""
     from ergo.evals import benchmarks
     from ergo.images.formats import SUFFIXES
-    from ergo.samples.sample import read_samples
+    from ergo.samples.reader import read_samples
 
     path = Path(name)
     if path.suffix == ".jsonl":

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Each question as the command that a person would type, then its answer and the truth."""
     from ergo.api import BUNDLED
     from ergo.cli.main import main
-    from ergo.samples.sample import read_samples
+    from ergo.samples.reader import read_samples
 
     args.out.mkdir(parents=True, exist_ok=True)
     status = 0

@@ -6,14 +6,12 @@ its registry asks; the model itself is in lmms_model.py.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ergo.core.flows import Question
+from ergo.samples.options import split_prompt
 
 CLASS = "ergo.contrib.lmms_model.Ergo"  # imported by name when it is asked for
-
-_OPTION = re.compile(r"\s*[\(\[]?([A-Z])[\)\]\.:]\s*(\S.*?)\s*")
 
 
 def manifest() -> Any:
@@ -32,16 +30,5 @@ def question_of(prompt: str) -> Question:
     >>> question_of("What colour?\\nA. red\\nB. blue\\nAnswer directly.")
     Question(text='What colour?', choices=('red', 'blue'))
     """
-    lines = prompt.strip().splitlines()
-    options = [_OPTION.fullmatch(line) for line in lines]
-    for start, first in enumerate(options):
-        if first is None or first[1] != "A" or start == 0:
-            continue
-        choices = []
-        for place, option in enumerate(options[start:]):
-            if option is None or option[1] != chr(65 + place):
-                break
-            choices.append(option[2])
-        if len(choices) > 1:
-            return Question("\n".join(lines[:start]).strip(), tuple(choices))
-    return Question(prompt.strip())
+    found = split_prompt(prompt)
+    return Question(found.question, found.options)

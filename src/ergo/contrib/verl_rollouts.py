@@ -35,14 +35,15 @@ from ergo.core.runner import Backend, Trace, drive
 from ergo.families import family_named
 from ergo.families.base import ModelFamily
 from ergo.grading import Matching
-from ergo.images.decode import load_image
 from ergo.recipes import find, read_recipe
 from ergo.recipes.schema import checked
 from ergo.rl.episode import Episode, episode_of
 from ergo.rl.evidence import Failure, Rollout, Verifier, gather
 from ergo.rl.recipe import GrpoRecipe
 from ergo.rl.rewards import Evidence, Reward
-from ergo.samples.sample import Sample, read_samples, sample_from_json, sample_to_json
+from ergo.samples.pictures import open_picture
+from ergo.samples.reader import read_samples
+from ergo.samples.sample import Sample, sample_from_json, sample_to_json
 
 
 @cache
@@ -174,7 +175,7 @@ class VerlBackend:
 
 def flow_of(sample: Sample, config: LookConfig) -> Flow:
     """The picture is opened when the flow starts."""
-    return coarse_to_fine(load_image(sample.image), Question(sample.question, sample.choices), config)
+    return coarse_to_fine(open_picture(sample.image), Question(sample.question, sample.choices), config)
 
 
 def look_config_of(backend: Backend, family: ModelFamily, patch: int, recipe: GrpoRecipe) -> LookConfig:
@@ -227,7 +228,7 @@ def replayed(extra_info: Mapping[str, Any], recipe: GrpoRecipe) -> Rollout:
     if extra_info["failure"]:
         replies.append(BackendError("as in the rollout", extra_info["failure"]))
     sample = sample_of(extra_info)
-    picture = load_image(sample.image)
+    picture = open_picture(sample.image)
     backend = ScriptedBackend(replies)
     config = look_config_of(backend, family_named(extra_info["family"]), int(extra_info["patch"]), recipe)
     trace = drive((None, partial(flow_of, replace(sample, image=picture), config)), backend)

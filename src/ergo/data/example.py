@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 from ergo.core.errors import DataError
 from ergo.core.geometry import Box, Size
+from ergo.samples.options import Options, answer_of, split_prompt
 from ergo.samples.sample import Sample
 
 BoxUnit = Literal["pixels", "fractions"]
@@ -71,8 +71,6 @@ def region_of(boxes: Sequence[Corners], unit: BoxUnit, picture: Size) -> Box:
 
 # ── what the layouts have in common ────────────────────────────────────────────────────────────
 
-_OPTION = re.compile(r"\s*[\(\[]?([A-Z])[\)\]\.:]\s*(\S.*)")
-
 
 def parse_question(text: str, answer: str) -> tuple[str, tuple[str, ...], str]:
     """Question, choices and answer of a text whose options may stand in lines of their own, from A on.
@@ -84,16 +82,14 @@ def parse_question(text: str, answer: str) -> tuple[str, tuple[str, ...], str]:
     >>> parse_question("<image>\\nWhat colour?", " red ")
     ('What colour?', (), 'red')
     """
-    lines = text.replace("<image>", "").strip().splitlines()
-    found = [_OPTION.fullmatch(line) for line in lines]
-    letters = {option[1]: option[2].strip() for option in found if option}
-    in_order = [option[1] for option in found if option] == [chr(65 + place) for place in range(len(letters))]
-    if len(letters) < 2 or not in_order:
-        return "\n".join(lines).strip(), (), answer.strip()
-    stem = "\n".join(line for line, option in zip(lines, found, strict=True) if not option).strip()
-    labelled = _OPTION.fullmatch(answer.strip() + " .")
-    letter = labelled[1] if labelled else answer.strip().strip("().").upper()
-    return stem, tuple(letters.values()), letters.get(letter, answer.strip())
+    prompt = split_prompt(text.replace("<image>", ""))
+    if not prompt.options:
+        return prompt.question, (), answer.strip()
+    try:
+        found = answer_of(answer, Options(prompt.options, lettered=True)).text
+    except ValueError:
+        found = answer.strip()  # counted as not_a_choice
+    return "\n".join(part for part in (prompt.question, prompt.rest) if part), prompt.options, found
 
 
 def json_rows(path: Path) -> Iterator[tuple[str, Any]]:

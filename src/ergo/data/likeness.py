@@ -13,8 +13,9 @@ import numpy as np
 
 from ergo.core.errors import MissingExtra
 from ergo.core.geometry import Box, Size
-from ergo.images.decode import PictureSource, load_image
+from ergo.images.decode import PictureSource
 from ergo.images.picture import Picture
+from ergo.samples.pictures import open_picture
 
 NEAR = 8  # bits of 64
 
@@ -36,7 +37,7 @@ class Known:
     """Hashes of pictures that must not be trained on."""
 
     def __init__(self, pictures: Iterable[PictureSource]) -> None:
-        self.hashes = np.array([picture_hash(load_image(picture)) for picture in pictures], dtype=np.uint64)
+        self.hashes = np.array([picture_hash(open_picture(picture)) for picture in pictures], dtype=np.uint64)
 
     def distance(self, picture: Picture) -> int:
         """Bits, 0..64, between `picture` and the nearest known one; 64 where none is known."""

@@ -1,4 +1,4 @@
-"""Your own Sample JSONL (see `ergo.sample`), to be filtered like the others. Regions are already SOURCE pixels."""
+"""Your own table (see `ergo.samples.reader`), to be filtered like the others. Regions are already SOURCE pixels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ergo.data.example import Example, Row
-from ergo.samples.sample import read_samples
+from ergo.data.example import Dropped, Example, Row
+from ergo.samples.reader import Refused, read_rows
 
 
 def read(path: Path) -> Iterator[Row]:
-    """One Example per line."""
-    for sample in read_samples(path):
-        yield Example(replace(sample, region=None), (sample.region.corners,) if sample.region else ())
+    """One Example per row."""
+    for row in read_rows(str(path)):
+        if isinstance(row, Refused):
+            yield Dropped(row.id, "layout", str(row))
+        else:
+            yield Example(replace(row, region=None), (row.region.corners,) if row.region else ())

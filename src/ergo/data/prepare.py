@@ -19,7 +19,7 @@ from ergo.core.runner import Job
 from ergo.data.answerable import Examiner, verdict
 from ergo.data.example import Dropped, Row, region_of
 from ergo.data.likeness import NEAR, Known
-from ergo.images.decode import load_image
+from ergo.samples.pictures import open_picture
 from ergo.samples.sample import Sample
 from ergo.samples.tables import fingerprint
 from ergo.traces.run import run
@@ -83,7 +83,7 @@ def _opened(row: Row, wanted: FilterConfig) -> Sample | Dropped:
         return row
     sample = row.sample
     try:
-        picture = load_image(sample.image)
+        picture = open_picture(sample.image)
         region = region_of(row.boxes, row.unit, picture.size) if row.boxes else None
     except PictureError as error:
         return Dropped(sample.id, "picture", f"{error.kind}: {error}")
@@ -116,7 +116,7 @@ def examined(rows: Iterable[Sample | Dropped], examiner: Examiner, concurrency: 
 
 
 def _examination(sample: Sample, examiner: Examiner) -> Flow:
-    return examiner.flow(sample, load_image(sample.image))
+    return examiner.flow(sample, open_picture(sample.image))
 
 
 def _taken(passing: list[Dropped]) -> list[Dropped]:

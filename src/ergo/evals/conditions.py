@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from ergo.core.messages import Sampling
 from ergo.families.prompts import PUBLISHED
 from ergo.grading import MATCHINGS, Matching
 from ergo.samples.sample import Sample
+from ergo.samples.tables import fingerprint
 from ergo.traces.rows import read_box
 
 Order = Literal["as-is", "shuffled", "circular"]
@@ -196,7 +198,7 @@ def _evaluation(sample: Sample, condition: Condition, seed: int, turned: int, pl
         condition=condition,
         seed=seed,
         turned=turned,
-        cluster=str(sample.info.get("cluster", sample.id)),
+        cluster=_cluster(sample),
         category=sample.category,
         question=sample.question,
         choices=tuple(sample.choices[place] for place in places),
@@ -206,6 +208,16 @@ def _evaluation(sample: Sample, condition: Condition, seed: int, turned: int, pl
         also_right=sample.also_right,
         right_choice=None if sample.right_choice is None else list(places).index(sample.right_choice),
     )
+
+
+def _cluster(sample: Sample) -> str:
+    """What its source says, else its picture: questions about one picture are not independent."""
+    if "cluster" in sample.info:
+        return str(sample.info["cluster"])
+    image = sample.image
+    if isinstance(image, bytes):
+        return fingerprint(image)
+    return fingerprint(str(image)) if isinstance(image, str | Path) else sample.id  # pixels: drawn for this question
 
 
 def _orders(sample: Sample, seed: int, order: Order) -> Iterator[tuple[int, Sequence[int]]]:

@@ -24,7 +24,7 @@ from ergo.evals.conditions import Condition, Evaluation, Protocol, evaluations, 
 from ergo.evals.masking import masked
 from ergo.evals.saved_examples import SavedExamples
 from ergo.grading import Truth, grade
-from ergo.images.decode import load_image
+from ergo.samples.pictures import open_picture
 from ergo.samples.sample import Sample
 from ergo.traces.folder import RunFolder, read_sessions
 from ergo.traces.progress import Progress
@@ -88,7 +88,7 @@ def _jobs(
 
 def _flow_maker(evaluation: Evaluation, sample: Sample, protocol: Protocol, model: Model) -> Callable[[], Flow]:
     def make() -> Flow:
-        picture = load_image(sample.image)
+        picture = open_picture(sample.image)
         region = Box(*evaluation.region) if evaluation.region else None
         if region and region.clamped(picture.size) != region:
             raise PictureError(

@@ -1,4 +1,4 @@
-"""Where training questions come from: the world, or any Sample JSONL. Addressed by number, so that a resume is exact."""
+"""Where training questions come from: the world, or any table of samples. Addressed by number, so that a resume is exact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from ergo.core.errors import UsageError
-from ergo.samples.sample import Sample, read_samples
+from ergo.samples.reader import read_samples
+from ergo.samples.sample import Sample
 from ergo.world.questions import CATEGORIES, ask, to_sample
 from ergo.world.scene import SPLITS, Split, compose, draw
 
@@ -62,7 +63,7 @@ class World:
 
 
 class Lines:
-    """A Sample JSONL; pictures stay on disk until they are looked at."""
+    """A table of samples; pictures stay on disk until they are looked at."""
 
     def __init__(self, path: Path) -> None:
         self._samples = list(read_samples(path))
@@ -83,7 +84,7 @@ class Lines:
 
 
 def source_of(name: str, count: int, first: int = 1_000_000) -> Source:
-    """`world`, `world:validation` (`count` of them, from seed `first`), or a .jsonl file (all of it)."""
+    """`world`, `world:validation` (`count` of them, from seed `first`), or a table (all of it)."""
     if name.split(":")[0] == "world":
         split = name.partition(":")[2] or "train"
         if split not in SPLITS:
@@ -91,5 +92,7 @@ def source_of(name: str, count: int, first: int = 1_000_000) -> Source:
         return World(split, count, first)
     path = Path(name)
     if not path.is_file():
-        raise UsageError(f"{name} is not a file: data is `world`, `world:validation` or a Sample JSONL (docs/data.md)")
+        raise UsageError(
+            f"{name} is not a file: data is `world`, `world:validation` or a table of samples (docs/benchmarks.md)"
+        )
     return Lines(path)

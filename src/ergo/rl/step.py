@@ -27,13 +27,13 @@ from ergo.backends.transformers.processor import Processor
 from ergo.core.errors import PictureError
 from ergo.core.flows import Flow, LookConfig, Question, coarse_to_fine
 from ergo.core.messages import Sampling
-from ergo.images.decode import load_image
 from ergo.images.picture import Picture
 from ergo.rl.episode import Episode, episode_of
 from ergo.rl.evidence import Failure, Rollout, Verifier, gather
 from ergo.rl.recipe import GrpoRecipe
 from ergo.rl.rewards import Evidence
 from ergo.rl.source import Source
+from ergo.samples.pictures import open_picture
 from ergo.samples.sample import Sample
 from ergo.traces.run import run
 
@@ -108,7 +108,7 @@ class _Pictures:
         """By the sample itself, not by its id: ids of different files may be equal."""
         if id(sample) not in self._found:
             try:
-                self._found[id(sample)] = load_image(sample.image)
+                self._found[id(sample)] = open_picture(sample.image)
             except PictureError as error:
                 self._found[id(sample)] = error
         found = self._found[id(sample)]

@@ -24,7 +24,6 @@ from ergo.backends import open_backend
 from ergo.backends.transformers.loading import load_processor
 from ergo.core.errors import PictureError, TrainingStopped
 from ergo.core.messages import Sampling
-from ergo.images.decode import load_image
 from ergo.recipes import weights
 from ergo.recipes.run_folder import training_run
 from ergo.rl.evidence import Verifier, answered_right, error_rate
@@ -33,6 +32,7 @@ from ergo.rl.source import Source, source_of
 from ergo.rl.step import GrpoStep, roll_out, seed_of
 from ergo.rl.trl_bridge import TrlTrainer
 from ergo.rl.watch import Watch
+from ergo.samples.pictures import open_picture
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def check_verifier(verifier: Verifier, source: Source, recipe: GrpoRecipe, measu
     samples = []
     for sample in (source[number] for number in range(min(PROBED, len(source)))):
         try:
-            samples.append((sample, load_image(sample.image)))
+            samples.append((sample, open_picture(sample.image)))
         except PictureError as error:
             log.warning("sample %s is left out of the measurement: %s", sample.id, error)
     errors = error_rate(verifier, samples, recipe.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,45 +47,40 @@ def sample_to_json(sample: Sample) -> str:
         "image": str(sample.image),
         "question": sample.question,
         "choices": list(sample.choices),
-        "answer": sample.answer,
+        "answer": [sample.answer, *sample.also_right] if sample.also_right else sample.answer,
         "region": list(sample.region.corners) if sample.region else None,
         "category": sample.category,
         "info": sample.info,
     }
+    if sample.right_choice is not None:
+        row["right_choice"] = sample.right_choice
     return json.dumps(row, ensure_ascii=False, sort_keys=True)
 
 
 def sample_from_json(line: str | bytes, folder: Path, where: str) -> Sample:
-    """Inverse of `sample_to_json`. line: as text or UTF-8. folder: what a relative picture path starts from."""
+    """Inverse of `sample_to_json`, for lines that it wrote; files of people are read by `ergo.samples.reader`."""
     try:
         row = json.loads(line)
         image = row["image"]
-        if not image.startswith("data:"):
+        if not image.startswith("data:") and "://" not in image:
             image = folder / image
         if not isinstance(row.get("choices") or [], list):
             raise TypeError(f"choices are a list, not {row['choices']!r}")
+        answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
         return Sample(
             id=str(row["id"]),
             image=image,
             question=row["question"],
-            answer=str(row["answer"]),
+            answer=str(answers[0]),
             choices=tuple(str(choice) for choice in row.get("choices") or ()),
             region=Box(*row["region"]) if row.get("region") else None,
             category=row.get("category") or "",
             info=row.get("info") or {},
+            also_right=tuple(str(answer) for answer in answers[1:]),
+            right_choice=row.get("right_choice"),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{where}: not a sample ({error!r}); see docs/benchmarks.md") from error
-
-
-def read_samples(path: Path) -> Iterator[Sample]:
-    """Stream a JSONL file of samples; pictures stay on disk."""
-    if not path.is_file():
-        raise DataError(f"{path} is not a file; a data set is a JSONL of samples")
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield sample_from_json(line, path.parent, f"{path}:{number}")
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> int:

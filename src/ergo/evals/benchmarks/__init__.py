@@ -12,8 +12,10 @@ from itertools import islice
 from pathlib import Path
 
 from ergo.core.errors import DataError, UsageError
-from ergo.evals.benchmarks import hrbench, mme_realworld, own, vlmevalkit, vstar, world
+from ergo.evals.benchmarks import hrbench, mme_realworld, treebench, visual_probe, vstar, world
+from ergo.samples.reader import read_samples
 from ergo.samples.sample import Sample
+from ergo.samples.tables import ENDINGS, ending_of
 
 Reader = Callable[[Path, str], Iterator[Sample]]
 """(folder or file, split) -> samples."""
@@ -51,12 +53,18 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("hrbench_8k", hrbench.read_8k, "HR-Bench", _hub("DreamMr/HR-Bench", "HR-Bench", "hr_bench_8k.parquet")),
         Benchmark("mme_realworld", mme_realworld.read, "MME-RealWorld", _hub(WHOLE, "MME-RealWorld")),
         Benchmark("mme_realworld_lite", mme_realworld.read, "MME-RealWorld-Lite", _hub(LITE, "MME-RealWorld-Lite")),
+        Benchmark("treebench", treebench.read, "TreeBench", _hub("HaochenWang/TreeBench", "TreeBench")),
+        *(
+            Benchmark(f"visualprobe_{name.lower()}", visual_probe.read, f"VisualProbe_{name}", _hub(f"Mini-o3/VisualProbe_{name}", f"VisualProbe_{name}"))
+            for name in ("Easy", "Medium", "Hard")
+        ),
         Benchmark("world", world.read, splits=("test", "validation", "train"), limit=500),
     )
 }  # fmt: skip
 
-OWN: dict[str, Reader] = {".jsonl": own.read_jsonl, ".csv": own.read_csv, ".tsv": vlmevalkit.read}
-"""What a file of one's own is read as."""
+
+def _own(path: Path, split: str) -> Iterator[Sample]:
+    return read_samples(path)
 
 
 @dataclass(frozen=True)
@@ -78,13 +86,12 @@ class DataSet:
 
 def find(name: str, data: Path = Path("data"), split: str | None = None, limit: int | None = None) -> DataSet:
     """The data set of this name. data: the folder that benchmarks are fetched into."""
-    own_file = Path(name)
-    if own_file.suffix in OWN:
-        if not own_file.is_file():
+    if ending_of(name):
+        if "://" not in name and not Path(name).is_file():
             raise UsageError(f"there is no file {name}")
-        return DataSet(name, OWN[own_file.suffix], own_file, split or "", limit)
+        return DataSet(name, _own, Path(name), split or "", limit)
     if name not in BENCHMARKS:
-        kinds = ", ".join(f"*{suffix}" for suffix in OWN)
+        kinds = ", ".join(f"*{ending}" for ending in ENDINGS)
         raise UsageError(f"no benchmark is called {name!r}; there are {', '.join(BENCHMARKS)}, or your own {kinds}")
     benchmark = BENCHMARKS[name]
     if split is not None and split not in benchmark.splits:

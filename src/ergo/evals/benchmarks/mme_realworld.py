@@ -6,17 +6,16 @@ a category only if its name matches a list exactly; here every row counts, whate
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_uppercase
 
 from ergo.core.errors import DataError
+from ergo.samples.options import options_of
 from ergo.samples.sample import Sample
 from ergo.samples.tables import chosen, fingerprint, picture_bytes, rows
 
 COLUMNS = ("index", "question_id", "bytes", "question", "multi-choice options", "answer", "category", "l2-category")
-
-_OPTION = re.compile(r"\s*[\(\[]?([A-Z])[\)\]\.:]\s*(.*)", re.DOTALL)
 
 
 def read(folder: Path, split: str = "test") -> Iterator[Sample]:
@@ -36,7 +35,7 @@ def _sample(row: dict[str, object], number: int, where: str) -> Sample:
     image, question = row.get("bytes"), row.get("question")
     if not isinstance(listed, list) or not isinstance(image, (str, bytes)) or not isinstance(question, str):
         raise DataError(f"{where}: not a row of MME-RealWorld (wants bytes, question, multi-choice options)")
-    options = {found[1]: found[2] for text in listed if (found := _OPTION.fullmatch(str(text)))}
+    options = dict(zip(ascii_uppercase, options_of(listed).texts, strict=False))
     return Sample(
         id=str(number),
         image=picture_bytes(image, where),
