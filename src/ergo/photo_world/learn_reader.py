@@ -23,6 +23,7 @@ import torch
 from transformers import AttentionInterface
 
 from ergo.photo_world.assets import assets_of
+from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.learn_letters import LabelHead, label_loss, whitening_patches
 from ergo.photo_world.lessons import GROUPS, Mix, make_talks
 from ergo.photo_world.lettering import NOTHING
@@ -139,6 +140,8 @@ class Learner:
         self.labels, self.order, self.place = LabelHead(width), OrderHead(width), PlaceHead(width)
         self.rows = Rows(tokenizer, GROUPS)
         self.spread = softened(tokenizer)
+        spoken = [tokenizer.pad_token, "Ġsign", *(f"Ġ{kind}" for kind in KINDS)]  # labels 0, SIGN, SIGN + 1, ...
+        self.names = torch.tensor(tokenizer.convert_tokens_to_ids(spoken))
         self.value = torch.full((len(tokenizer),), -(10**6))
         for token, (_, value) in coordinate_values(tokenizer).items():
             self.value[token] = value
@@ -186,14 +189,16 @@ class Learner:
         for number, crop in enumerate(shown):
             shapes[crop.codes.shape].append(number)
         tokens: list[torch.Tensor] = [torch.empty(0)] * len(shown)
-        hidden_parts, code_parts, order_parts, placed = [], [], [], []
+        hidden_parts, code_parts, order_parts, placed, named_parts = [], [], [], [], []
         for shape, numbers in shapes.items():
             crops = [shown[number] for number in numbers]
             hidden = see(visual, patches_of(np.stack([crop.pixels for crop in crops]), PATCH), *shape)
             merged = merge(visual, hidden)
             for number, each in zip(numbers, merged, strict=True):
                 tokens[number] = each
-            placed.append(self.place.loss(merged, shape[0] // MERGE, shape[1] // MERGE) * (len(numbers) / len(shown)))
+            share = len(numbers) / len(shown)
+            placed.append(self.place.loss(merged, shape[0] // MERGE, shape[1] // MERGE) * share)
+            named_parts.append(self._name(merged, np.stack([crop.codes for crop in crops])) * share)
             hidden_parts.append(hidden.flatten(0, 1))
             code_parts.append(in_tower_order(np.stack([crop.codes for crop in crops])).ravel())
             order_parts.append(in_tower_order(np.stack([crop.order for crop in crops])).ravel())
@@ -205,14 +210,33 @@ class Learner:
         ordered = order > 0
         if bool(ordered.any()):
             loss = loss + torch.nn.functional.cross_entropy(self.order(hidden[ordered]).float(), order[ordered])
-        where = torch.stack(placed).sum()
-        loss = loss + 2 * where
+        where, spoken = torch.stack(placed).sum(), torch.stack(named_parts).sum()
+        loss = loss + 2 * where + spoken
+        notes["spoken"] = float(spoken.detach())
         named = logits.detach().argmax(-1)
         notes["place"] = float(where.detach())
         notes["letters"] = share_right(named, codes, (codes > NOTHING) & (codes < SIGN))
         notes["things"] = share_right(named, codes, codes > SIGN)
         notes["labels"] = float(loss.detach())
         return tokens, loss
+
+    def _name(self, tokens: torch.Tensor, codes: np.ndarray) -> torch.Tensor:
+        """Loss of telling, by the language model's own embeddings, which thing or sign each vision token shows.
+
+        So a word finds what it names by likeness from the start, instead of learning eighty pairs by attention.
+        tokens [B, n, width]; codes [B, patch rows, patch columns].
+        """
+        count, rows, columns = codes.shape
+        patches = codes.reshape(count, rows // MERGE, MERGE, columns // MERGE, MERGE)
+        labels = torch.from_numpy(patches.max((2, 4)).reshape(count, -1)).long()
+        labels = torch.where(labels >= SIGN, labels - SIGN + 1, 0)
+        width = tokens.shape[-1]
+        words = self.model.model.language_model.embed_tokens(self.names)
+        logits = torch.nn.functional.layer_norm(tokens, (width,)) @ words.T
+        losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none")
+        weights = torch.where(labels.flatten() == 0, 0.1, 1.0)
+        mean: torch.Tensor = (losses * weights).sum() / weights.sum()
+        return mean
 
     def _judge(self, said: torch.Tensor, labels: torch.Tensor, branch: torch.Tensor, group: torch.Tensor,
                taught: torch.Tensor, notes: dict[str, float]) -> None:  # fmt: skip

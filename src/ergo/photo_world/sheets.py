@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,9 @@ def draw_sheet(assets: Assets, path: Path, first: int = 0) -> None:
             ImageDraw.Draw(large).rectangle(corners, outline="red", width=2)
         sheet.paste(large.crop((0, 0, large.width, min(large.height, 430))), (x, y))
         sheet.paste(close, (x, y + 435))
-        lines = [with_options(asked).replace("\n", "  "), "-> " + asked.answer]
-        for line, text in enumerate(lines):
-            brush.text((x, y + 580 + line * 20), text, fill="black", font=font)
+        words = textwrap.wrap(with_options(asked).replace("\n", "  "), 64)
+        for line, text in enumerate([*words, "-> " + asked.answer]):
+            brush.text((x, y + 590 + line * 14), text, fill="black", font=font)
         number += 1
     sheet.save(path)
 
