@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,20 @@ from ergo.families.ergo_tiny import FAMILY  # noqa: E402
 from ergo.images.decode import load_image  # noqa: E402
 from ergo.images.picture import Picture  # noqa: E402
 from ergo.photo_world.assets import Assets  # noqa: E402
+from ergo.photo_world.dataset import make_samples  # noqa: E402
+from ergo.photo_world.evaluate import TOTAL, error_rate, jobs, measure, report  # noqa: E402
 from ergo.photo_world.evaluate import _png as png  # noqa: E402
-from ergo.photo_world.learn_reader import Learner  # noqa: E402
+from ergo.photo_world.learner import Learner, load_start, save_heads  # noqa: E402
 from ergo.photo_world.lessons import CLOSE, COARSE, GROUPS, Mix, make_talks, scene_lesson, words_lesson  # noqa: E402
 from ergo.photo_world.model import CANNOT_TELL, make_config, make_model, make_tokenizer, save  # noqa: E402
 from ergo.photo_world.pages import PATCH, Crop, make_word  # noqa: E402
 from ergo.photo_world.paint import paint  # noqa: E402
-from ergo.photo_world.questions import all_words  # noqa: E402
+from ergo.photo_world.questions import CATEGORIES, all_words  # noqa: E402
 from ergo.photo_world.rows import IGNORED, Rows  # noqa: E402
 from ergo.photo_world.scene import compose  # noqa: E402
 from ergo.photo_world.tower import in_tower_order, merge, patches_of, see  # noqa: E402
 from ergo.photo_world.training import Optimisers, load_state, save_state  # noqa: E402
+from ergo.traces.run import run  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +120,7 @@ def test_only_replies_are_taught_and_every_character_is_read_from_where_it_stand
 
 def test_branches_of_a_row_do_not_see_each_other(model: Any, tokenizer: Any, train_assets: Assets) -> None:
     """The logits of a conversation in a row are those of the conversation alone."""
-    from ergo.photo_world.learn_reader import collate
+    from ergo.photo_world.learner import collate
     from ergo.tiny.packing import attention
 
     talks = make_talks(train_assets, Mix(0, 1, 0), 3, 0)[0][:3]
@@ -177,3 +182,43 @@ def test_a_saved_reader_answers_through_the_product(
     assert trace.answer is not None
     assert trace.vision_tokens <= COARSE.max_tokens + CLOSE.max_tokens
     assert CANNOT_TELL in tokenizer.get_vocab()
+
+
+def test_an_exported_run_is_where_another_starts(tokenizer: Any, tmp_path: Path) -> None:
+    """In half precision, heads included."""
+    kept = Learner(small_model(tokenizer, seed=1), tokenizer)
+    save(tmp_path, kept.model.half(), tokenizer)
+    save_heads(kept, tmp_path)
+    other = Learner(small_model(tokenizer, seed=2), tokenizer)
+    load_start(other, tmp_path)
+    for mine, theirs in zip(kept.modules, other.modules, strict=True):
+        for name, weight in mine.state_dict().items():
+            assert torch.allclose(weight.float(), theirs.state_dict()[name].float(), atol=1e-3), name
+
+
+def test_an_evaluation_asks_every_sample_in_every_way_and_keeps_what_was_said(
+    model: Any, tokenizer: Any, test_assets: Assets, tmp_path: Path
+) -> None:
+    save(tmp_path / "model", model, tokenizer)
+    backend = TransformersBackend.open(str(tmp_path / "model"))
+    samples = [
+        replace(sample, image=tmp_path / str(sample.image))
+        for sample in make_samples(test_assets, 8, tmp_path / "test")
+    ]
+    assert [sample.category for sample in samples] == list(CATEGORIES)
+    report(measure(run(jobs(samples, backend), backend, 8)), tmp_path / "rows.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
+    asked = sorted((row["id"], row["condition"]) for row in rows)
+    expected = [
+        (s.id, c) for s in samples for c in ("two_looks", "one_look", "true_region") if s.region or c != "true_region"
+    ]
+    assert asked == sorted(expected)
+    assert all(row["tokens"] <= TOTAL.max_tokens for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("said", "truth", "rate"),
+    [("AB-12", "AB-12", 0.0), ("AB12", "AB-12", 0.2), ("", "CAT", 1.0), ("SCATTERED", "CAT", 1.0)],
+)
+def test_the_error_rate_counts_edits_per_character(said: str, truth: str, rate: float) -> None:
+    assert error_rate(said, truth) == pytest.approx(rate)

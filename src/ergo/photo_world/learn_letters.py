@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from ergo.photo_world.assets import Assets, assets_of
+from ergo.photo_world.heads import LabelHead, label_loss
 from ergo.photo_world.lettering import NOTHING
 from ergo.photo_world.model import make_config, make_model, make_tokenizer, save
-from ergo.photo_world.pages import LABELS, PATCH, SIGN, Crop, make_page, make_places, make_word
+from ergo.photo_world.pages import PATCH, SIGN, Crop, make_page, make_places, make_word
 from ergo.photo_world.tower import in_tower_order, patches_of, see
 from ergo.photo_world.training import (
     Journal,
@@ -31,7 +32,6 @@ from ergo.photo_world.training import (
 )
 
 RATE, MATRIX_RATE = 1e-3, 3e-3
-BACKGROUND = 0.2  # weight of a patch with nothing under it
 RAMP = 400  # steps until pictures are as hard as they get
 
 
@@ -53,28 +53,6 @@ def whitening_patches(assets: Assets, seed: int) -> torch.Tensor:
     pages = [make_page(rng, assets, (224, 224), 0.7).pixels for _ in range(100)]
     words = [make_word(rng, assets, (224, 224), 0.7).pixels for _ in range(100)]
     return patches_of(np.stack([*pages, *words]), PATCH).flatten(0, 1)
-
-
-class LabelHead(torch.nn.Module):
-    """Says what lies under a patch; only for training."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = torch.nn.LayerNorm(width)
-        self.head = torch.nn.Linear(width, LABELS)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[..., width] -> [..., LABELS]"""
-        logits: torch.Tensor = self.head(self.norm(hidden))
-        return logits
-
-
-def label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy; patches with nothing under them count less."""
-    losses = torch.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
-    weights = torch.where(labels.flatten() == NOTHING, BACKGROUND, 1.0)
-    mean: torch.Tensor = (losses * weights).sum() / weights.sum()
-    return mean
 
 
 def train(out: Path, steps: int, width: int, depth: int, layers: int, heads: int, seed: int, tokenizer: Any) -> None:
