@@ -6,17 +6,31 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from ergo.backends.scripted import ScriptedBackend
 from ergo.core.errors import BackendError, PictureError, UsageError
-from ergo.core.flows import Flow, LookConfig, Question, coarse_to_fine, crop_only, one_look
+from ergo.core.flows import (
+    FLOWS,
+    Answer,
+    Flow,
+    LookConfig,
+    Question,
+    as_needed,
+    coarse_to_fine,
+    crop_only,
+    one_look,
+    start_flow,
+)
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.messages import Completion, Request, Sampling, Seconds, Usage
 from ergo.core.runner import Job, Trace, drive
-from ergo.families import QWEN2_5_VL
+from ergo.core.view import View
+from ergo.families import FAMILIES, QWEN2_5_VL
+from ergo.families.base import ModelFamily
 from ergo.images.picture import Picture
 from ergo.traces.run import run
 
@@ -361,3 +375,133 @@ def test_the_cost_of_a_trace_is_the_sum_of_its_turns() -> None:
     assert Trace((), None).vision_tokens == 0
     untold = drive((None, direct()), ScriptedBackend([Completion("x")]))
     assert untold.generated_tokens == 0  # the backend cannot tell
+
+
+# ── as often as needed ─────────────────────────────────────────────────────────────────────────
+
+NEAR, FAR = Box(0, 0, 500, 400), Box(500, 400, 1000, 800)  # of 1000 x 800, whose coarse view is 252 x 196
+
+
+def zoom(*boxes: Box) -> str:
+    coarse = View.of(picture(), LOOKING.coarse)
+    return "".join(f"<zoom>{QWEN2_5_VL.write_region(box, coarse)}</zoom>" for box in boxes)
+
+
+def looks(*replies: str, max_looks: int = 3, config: LookConfig = LOOKING) -> tuple[Trace, list[Request]]:
+    backend = ScriptedBackend(list(replies))
+    config = replace(config, max_looks=max_looks)
+    return drive((None, lambda: as_needed(picture(), QUESTION, config)), backend), backend.requests
+
+
+def test_a_model_that_answers_at_once_looks_once() -> None:
+    trace, [first] = looks("<answer>B</answer>")
+    assert trace.answer == Answer("B", "exact")
+    assert not trace.answer.fallback
+    assert trace.vision_tokens == first.views[0].tokens
+    assert "(A) red\n(B) blue" in first.chat[-1].text  # it may answer, so it sees the options
+    assert first.expect == "text"
+
+
+@pytest.mark.parametrize("reply", ["B", "No zoom is needed: it is blue."])
+def test_words_that_name_no_region_are_an_answer(reply: str) -> None:
+    trace, requests = looks(reply)
+    assert trace.answer is not None
+    assert (trace.answer.text, trace.answer.reading, len(requests)) == (reply, "no_tag", 1)
+
+
+def test_it_looks_again_elsewhere_and_closer_always_in_the_original_picture() -> None:
+    trace, requests = looks(f"<think>near?</think>{zoom(NEAR)}", zoom(FAR), "<answer>A</answer>")
+    assert [[view.box for view in turn.views] for turn in trace.turns] == [[Box(0, 0, 1000, 800)], [NEAR], [FAR]]
+    assert trace.answer is not None
+    assert (trace.answer.text, trace.answer.regions, trace.answer.region) == ("A", (FAR,), FAR)
+    assert trace.answer.region_reading == "exact"
+    assert trace.answer.thought == "near?"
+    assert [message.role for message in requests[-1].chat] == ["system", "user", *["assistant", "user"] * 2]
+    assert [request.previous is None for request in requests] == [True, False, False]
+    assert "or name other or smaller regions of the FIRST image" in requests[1].chat[-1].text
+    assert "Give the final answer now" in requests[2].chat[-1].text  # no look is left
+
+
+def test_several_regions_are_shown_together_within_one_budget() -> None:
+    trace, requests = looks(zoom(NEAR, FAR), "<answer>A</answer>")
+    assert trace.answer is not None
+    assert trace.answer.regions == (NEAR, FAR)
+    assert trace.answer.region_reading == "repaired_several"
+    shown = trace.turns[1].views
+    assert [view.box for view in shown] == [NEAR, FAR]
+    assert sum(view.tokens for view in shown) <= LOOKING.close.max_tokens
+    assert requests[1].chat[-1].parts[:2] == shown
+
+
+def test_no_more_regions_are_shown_than_the_budget_has_room_for() -> None:
+    config = replace(LOOKING, close=TokenBudget(9, min_tokens=4))
+    trace, _ = looks(zoom(NEAR, FAR, Box(0, 400, 500, 800)), "<answer>A</answer>", config=config)
+    assert trace.answer is not None
+    assert trace.answer.regions == (NEAR, FAR)
+    assert sum(view.tokens for view in trace.turns[1].views) <= 9
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_it_looks_no_more_often_than_it_may(most: int) -> None:
+    trace, requests = looks(*[zoom(NEAR)] * 9, max_looks=most)
+    assert len(requests) == len(trace.turns) == most
+
+
+def test_a_region_that_cannot_be_read_shows_the_whole_picture_closely() -> None:
+    trace, _ = looks("<zoom>[5000, 20, 6000, 100]</zoom>", "<answer>cannot tell</answer>")
+    assert trace.answer is not None
+    assert trace.answer.fallback
+    assert (trace.answer.region_reading, trace.answer.text) == ("outside", "cannot tell")
+    assert trace.turns[1].views[0].box == Box(0, 0, 1000, 800)
+    assert trace.turns[1].views[0].tokens <= LOOKING.close.max_tokens
+
+
+def test_nothing_said_is_no_answer_and_is_shown_everything_again() -> None:
+    trace, requests = looks("", "", "")
+    assert len(requests) == 3
+    assert trace.answer is not None
+    assert (trace.answer.text, trace.answer.reading, trace.answer.region_reading) == ("", "empty", "none_given")
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_every_family_can_look_as_often_as_it_needs(family: ModelFamily) -> None:
+    """Its own form, read back; and the words of each look."""
+    budget = family.token_budget(family.budget)
+    config = LookConfig(family, budget, budget)
+    coarse = View.of(picture(), budget)
+    backend = ScriptedBackend([f"<zoom>{family.write_region(NEAR, coarse)}</zoom>", "<answer>A</answer>"])
+    trace = drive((None, lambda: as_needed(picture(), QUESTION, config)), backend)
+    assert trace.answer is not None
+    assert trace.answer.region is not None
+    assert trace.answer.region.iou(NEAR) > 0.95
+    assert "Which colour?" in backend.requests[1].chat[-1].text
+    if family.name != "ergo_tiny":
+        assert family.prompts.form in backend.requests[0].chat[-1].text
+        assert family.prompts.space in backend.requests[0].chat[-1].text
+
+
+# ── flows by name ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_flows_are_found_by_name() -> None:
+    assert list(FLOWS) == ["coarse_to_fine", "one_look", "crop_only", "as_needed"]
+    for name in FLOWS:
+        flow = start_flow(name, picture(), QUESTION, LOOKING, NEAR)
+        [view] = next(flow).views
+        assert view.box == (NEAR if name == "crop_only" else Box(0, 0, 1000, 800))
+    with pytest.raises(UsageError, match="no flow is called 'three_looks'; there are coarse_to_fine"):
+        start_flow("three_looks", picture(), QUESTION, LOOKING, None)
+
+
+@pytest.mark.parametrize("region", [None, Box(1000, 0, 1100, 50)])
+def test_a_crop_needs_a_region_in_the_picture(region: Box | None) -> None:
+    with pytest.raises(UsageError, match="crop_only needs a region inside the picture"):
+        start_flow("crop_only", picture(), QUESTION, LOOKING, region)
+
+
+def test_a_crop_is_cut_to_the_picture() -> None:
+    trace = drive(
+        (None, lambda: crop_only(picture(), QUESTION, LOOKING, Box(900, 0, 1100, 50))), ScriptedBackend(["A"])
+    )
+    assert trace.answer is not None
+    assert trace.answer.regions == (Box(900, 0, 1000, 50),)

@@ -5,13 +5,13 @@ A flow is a generator: it yields a Request, is sent the Completion, and returns 
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ergo.core.errors import UsageError
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.messages import Chat, Completion, Request, Sampling
-from ergo.core.reading import AnswerReading, Region, RegionReading
+from ergo.core.reading import Reading, RegionReading
 from ergo.core.view import SourcePicture, View
 
 
@@ -23,9 +23,9 @@ class Family(Protocol):
     def ask_region(self, coarse: View, question: str) -> Chat: ...
     def ask_answer(self, reply: str, close: View, question: str, choices: tuple[str, ...]) -> Chat: ...
     def ask_direct(self, view: View, question: str, choices: tuple[str, ...]) -> Chat: ...
-    def read_region(self, reply: str, view: View) -> Region: ...
-    def read_answer(self, reply: str) -> tuple[str, AnswerReading]: ...
-    def read_thought(self, reply: str) -> str: ...
+    def ask_look(self, coarse: View, question: str, choices: tuple[str, ...]) -> Chat: ...
+    def ask_again(self, reply: str, close: tuple[View, ...], question: str, looks_left: int) -> Chat: ...
+    def read(self, reply: str, view: View) -> Reading: ...
 
 
 @dataclass(frozen=True)
@@ -38,32 +38,36 @@ class Question:
 
 @dataclass(frozen=True)
 class LookConfig:
-    """How closely a model may look. coarse, close: budgets of the first and the second view."""
+    """How closely a model may look. coarse, close: budgets of the first look and of each later one. max_looks: in all."""
 
     family: Family
     coarse: TokenBudget
     close: TokenBudget
     sampling: Sampling = field(default_factory=Sampling)
+    max_looks: int = 3
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person wants. region: SOURCE pixels looked at closely; None for the whole picture.
+    """What a person wants. regions: SOURCE pixels, looked at closely last; none for the whole picture.
 
-    reading: how the answer was read from the last reply. region_reading: how the region was read; None for
-    flows without one.
+    reading: how the answer was read from the last reply. region_reading: how the region was; None if none was asked.
     """
 
     text: str
     reading: str
-    region: Box | None = None
+    regions: tuple[Box, ...] = ()
     region_reading: RegionReading | None = None
     thought: str = ""
 
     @property
+    def region(self) -> Box | None:
+        return self.regions[-1] if self.regions else None
+
+    @property
     def fallback(self) -> bool:
         """The second look saw the whole picture, for no region could be read."""
-        return self.region_reading is not None and self.region is None
+        return self.region_reading is not None and not self.regions
 
 
 Flow = Generator[Request, Completion, Answer]
@@ -76,30 +80,51 @@ def coarse_to_fine(picture: SourcePicture, question: Question, config: LookConfi
     chat = family.ask_region(coarse, question.text)
     first = yield Request(chat, config.sampling, expect="region")
 
-    region = family.read_region(first.text, coarse)
-    close = View.of(picture, config.close, region.box)  # unreadable: everything again, same budget
+    seen = family.read(first.text, coarse)
+    close = View.of(picture, config.close, seen.region.box)  # unreadable: everything again, same budget
     chat += family.ask_answer(first.text, close, question.text, question.choices)
     second = yield Request(chat, config.sampling, previous=first)
 
-    text, reading = family.read_answer(second.text)
-    return Answer(text, reading, region.box, region.reading, family.read_thought(first.text))
+    said, regions = family.read(second.text, close), (seen.region.box,) if seen.region.box else ()
+    return Answer(said.answer, said.answer_reading, regions, seen.region.reading, seen.thought)
+
+
+def as_needed(picture: SourcePicture, question: Question, config: LookConfig) -> Flow:
+    """Look at the whole picture; then answer, or look at regions of it, together within one budget, and so on."""
+    family, most = config.family, config.close
+    coarse = View.of(picture, config.coarse)
+    chat, answer, reply = family.ask_look(coarse, question.text, question.choices), Answer("", "empty"), None
+    for looks_left in range(max(config.max_looks, 1) - 1, -1, -1):
+        reply = yield Request(chat, config.sampling, previous=reply)
+        said = family.read(reply.text, coarse)  # always of the ORIGINAL picture
+        answer = replace(answer, text=said.answer, reading=said.answer_reading, thought=answer.thought or said.thought)
+        if said.is_answer or not looks_left:
+            break
+        regions = said.boxes[: most.max_tokens // most.min_tokens]
+        answer = replace(answer, regions=regions, region_reading=said.region.reading)
+        share = replace(most, max_tokens=most.max_tokens // max(1, len(regions)))
+        close = tuple(View.of(picture, share, box) for box in regions or (None,))
+        chat += family.ask_again(reply.text, close, question.text, looks_left - 1)
+    return answer
 
 
 def one_look(picture: SourcePicture, question: Question, config: LookConfig) -> Flow:
     """The direct baseline: one view of the whole picture at the coarse budget, then the answer."""
     view = View.of(picture, config.coarse)
     reply = yield Request(config.family.ask_direct(view, question.text, question.choices), config.sampling)
-    return Answer(*config.family.read_answer(reply.text))
+    said = config.family.read(reply.text, view)
+    return Answer(said.answer, said.answer_reading)
 
 
 def crop_only(picture: SourcePicture, question: Question, config: LookConfig, region: Box) -> Flow:
     """The question and one crop, nothing else: what the frozen verifier sees (paper eq. 1)."""
     view = View.of(picture, config.close, region)
     reply = yield Request(config.family.ask_direct(view, question.text, question.choices), config.sampling)
-    return Answer(*config.family.read_answer(reply.text), view.box)
+    said = config.family.read(reply.text, view)
+    return Answer(said.answer, said.answer_reading, (view.box,))
 
 
-FLOWS: dict[str, Callable[..., Flow]] = {flow.__name__: flow for flow in (coarse_to_fine, one_look, crop_only)}
+FLOWS: dict[str, Callable[..., Flow]] = {f.__name__: f for f in (coarse_to_fine, one_look, crop_only, as_needed)}
 
 
 def check_flow(name: str) -> str:

@@ -88,8 +88,7 @@ class Box:
         return f"[{self.left}, {self.top}, {self.right}, {self.bottom}]"
 
 
-FULL = 16384
-"""Vision tokens of a direct look at full size: Qwen2.5-VL's own limit, and the paper's baseline."""
+FULL = 16384  # vision tokens of a direct look at full size: Qwen2.5-VL's own limit, and the paper's baseline
 
 
 @dataclass(frozen=True, slots=True)

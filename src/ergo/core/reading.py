@@ -30,10 +30,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Reading:
-    """One reply. region: the last that can be read, or why none can. boxes: all of them, SOURCE pixels."""
+    """One reply. region: the last that can be read, or why none can. boxes: all of them, SOURCE pixels.
+
+    is_answer: it answers, in tags or in words that name no region and do not try to.
+    """
 
     region: Region
     boxes: tuple[Box, ...]
+    is_answer: bool
     answer: str
     answer_reading: AnswerReading
     thought: str

@@ -1,9 +1,6 @@
-"""Drive a flow over a backend to its Trace, the one record of what happened. Failures are values.
+"""Drive a flow over a backend to its Trace, the one record of what happened. Many at once: `ergo.traces.run`."""
 
-Many flows at once: `ergo.traces.run`.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -74,61 +71,40 @@ class Backend(Protocol):
 FlowMaker = Callable[[], Flow]
 Job = tuple[object, FlowMaker]
 """A tag that comes back with the Trace, and what decodes the picture and starts the flow."""
+Recorded = Generator[Request, Completion | BackendError, Trace]
 
 
-@dataclass
-class Running:
-    """A flow that has begun, the request it waits for, and what was said so far."""
-
-    flow: Flow
-    tag: object
-    request: Request
-    turns: list[Turn] = field(default_factory=list)
-    completions: list[Completion] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-
-    def ended(self, answer: Answer | None, error: BackendError | PictureError | None = None) -> Trace:
-        """The Trace, without the backends' caches: those end with the flow."""
-        completions = tuple(replace(completion, state=None) for completion in self.completions)
-        requests = tuple(replace(request, previous=None) for request in self.requests)
-        return Trace(tuple(self.turns), answer, error, completions, requests, self.tag)
-
-
-def begin(job: Job) -> Running | Trace:
-    """Start a flow; a picture that cannot be shown ends it before its first request.
-
-    Every driver (threads, batches, serve's event loop) is `begin`, then a backend's result for `request` and
-    `advance`, until a Trace comes.
-    """
+def recorded(job: Job, turns: list[Turn]) -> Recorded:
+    """A flow as a driver sees it: its requests, and at the end, failed or not, its Trace. turns: filled as they end."""
     tag, make = job
+    answer: Answer | None = None
+    error: BackendError | PictureError | None = None
+    requests: list[Request] = []
+    completions: list[Completion] = []
     try:
         flow = make()
-        return Running(flow, tag, next(flow))
-    except PictureError as error:
-        return Trace((), None, error, tag=tag)
-
-
-def advance(one: Running, result: Completion | BackendError) -> Running | Trace:
-    """Give a flow its result: it goes on, or ends as a Trace."""
-    if isinstance(result, BackendError):
-        return one.ended(None, result)
-    seen = sum(len(turn.views) for turn in one.turns)
-    one.turns.append(Turn(one.request.views[seen:], result.text, result.usage, result.seconds, result.finish))
-    one.completions.append(result)
-    one.requests.append(one.request)
-    try:
-        one.request = one.flow.send(result)
+        request = next(flow)
+        while not isinstance(result := (yield request), BackendError):
+            seen = sum(len(turn.views) for turn in turns)
+            turns.append(Turn(request.views[seen:], result.text, result.usage, result.seconds, result.finish))
+            requests.append(replace(request, previous=None))  # a backend's caches end with the flow
+            completions.append(replace(result, state=None))
+            request = flow.send(result)
+        error = result
     except StopIteration as stop:
-        return one.ended(stop.value)
-    except PictureError as error:
-        return one.ended(None, error)
-    return one
+        answer = stop.value
+    except PictureError as broken:
+        error = broken
+    return Trace(tuple(turns), answer, error, tuple(completions), tuple(requests), tag)
 
 
 def drive(job: Job, backend: Backend) -> Trace:
     """One flow from start to end."""
-    one = begin(job)
-    while isinstance(one, Running):
-        [result] = backend.complete([one.request])
-        one = advance(one, result)
-    return one
+    flow = recorded(job, [])
+    try:
+        request = next(flow)
+        while True:
+            request = flow.send(backend.complete([request])[0])
+    except StopIteration as stop:
+        trace: Trace = stop.value
+        return trace

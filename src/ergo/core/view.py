@@ -59,7 +59,6 @@ class View:
 
     @property
     def patch(self) -> int:
-        """Side in pixels of what one token sees."""
         return self.budget.patch
 
     @cached_property

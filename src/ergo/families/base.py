@@ -66,6 +66,18 @@ class ModelFamily:
         text = self.prompts.direct.format(question=with_choices(question, choices))
         return (Message("user", (view, text)),)
 
+    def ask_look(self, coarse: View, question: str, choices: tuple[str, ...]) -> Chat:
+        """The first of as many looks as needed: answer, or name regions."""
+        return self._open(coarse, self._filled(self.prompts.look, with_choices(question, choices)))
+
+    def ask_again(self, reply: str, close: tuple[View, ...], question: str, looks_left: int) -> Chat:
+        """What another look adds: the reply so far, the views it asked for, and whether it may look once more."""
+        text = self._filled(self.prompts.again if looks_left else self.prompts.last, question)
+        return (Message("assistant", (reply,)), Message("user", (*close, text)))
+
+    def _filled(self, template: str, question: str) -> str:
+        return template.format(question=question, form=self.prompts.form, space=self.prompts.space)
+
     def _open(self, view: View, text: str) -> Chat:
         user = Message("user", (view, text))
         return (Message("system", (self.prompts.system,)), user) if self.prompts.system else (user,)
@@ -78,7 +90,9 @@ class ModelFamily:
     def read(self, reply: str, view: View) -> Reading:
         """What a reply says of `view`."""
         region, boxes = forms.read_regions(reply, view, self.frame, self.y_first)
-        return Reading(region, boxes, *replies.read_answer(reply), replies.split_thought(reply)[0])
+        answer, how = replies.read_answer(reply)
+        answers = how in ("exact", "repaired_tag") or (how == "no_tag" and region.reading == "none_given")
+        return Reading(region, boxes, answers, answer, how, replies.split_thought(reply)[0])
 
     def read_region(self, reply: str, view: View) -> Region:
         """The last region of a reply that can be read, in SOURCE pixels, or why none can."""

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Prompts:
-    """{question} is without options in `region`, with them elsewhere.
+    """{question} is without options in `region`, `again` and `last`, with them elsewhere.
 
     earlier: how a question is put that follows others in a conversation; empty for models that take one at a time.
+    look, again, last: of the flow as_needed: the first look, one more, and the last one. form, space: how a region
+    is written there, and what its numbers count.
     """
 
     system: str
@@ -17,6 +19,22 @@ class Prompts:
     answer: str
     direct: str
     earlier: str = "Earlier in this conversation:\n{earlier}\n\nNow: {question}"
+    look: str = (
+        "{question}\nIf this image shows enough, give the final answer now, enclosed within <answer> ... </answer>. "
+        "If it does not, do not answer yet: name the region of the image that you need enlarged, or a few of them, each "
+        "in this form: <zoom>{form}</zoom>. {space}"
+    )
+    again: str = (
+        "These are the regions you named, enlarged from the original image. {question}\nGive the final answer within "
+        "<answer> ... </answer>, or name other or smaller regions of the FIRST image in the same form. If the image "
+        "does not show it, say <answer>cannot tell</answer>."
+    )
+    last: str = (
+        "These are the regions you named, enlarged from the original image. {question}\nGive the final answer now, "
+        "within <answer> ... </answer>. If the image does not show it, say <answer>cannot tell</answer>."
+    )
+    form: str = "[x1, y1, x2, y2]"
+    space: str = "Coordinates count pixels of the first image."
 
 
 # The released prompts, verbatim, the missing slash of the second <think> included
@@ -38,7 +56,10 @@ PUBLISHED = Prompts(
 )
 
 # For models small enough that reading the prompt would cost more than looking (ours: ergo-tiny).
-TERSE = Prompts(system="", region="{question} Where?", answer="{question}", direct="{question}", earlier="{question}")
+TERSE = Prompts(
+    system="", region="{question} Where?", answer="{question}", direct="{question}", earlier="{question}",
+    look="{question} Where?", again="{question}", last="{question}",
+)  # fmt: skip
 
 
 def pinned(form: str, space: str) -> Prompts:
@@ -56,6 +77,8 @@ def pinned(form: str, space: str) -> Prompts:
         answer="This is that region, enlarged. {question}\nUse both images, and give the final answer enclosed "
         "within <answer> ... </answer>",
         direct=PUBLISHED.direct,
+        form=form,
+        space=space,
     )
 
 

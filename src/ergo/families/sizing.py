@@ -55,6 +55,7 @@ class Filled(TokenBudget):
     def __post_init__(self) -> None:
         if self.max_tokens < FILLED_TOKENS[0]:
             raise UsageError(f"this family shows every picture in one of {FILLED_TOKENS} vision tokens")
+        object.__setattr__(self, "min_tokens", max(count for count in FILLED_TOKENS if count <= self.max_tokens))
 
     def fit(self, size: Size) -> Size:
         fitted = self._filled(size)
@@ -63,7 +64,7 @@ class Filled(TokenBudget):
         return fitted
 
     def _filled(self, size: Size) -> Size:
-        tokens = max(count for count in FILLED_TOKENS if count <= self.max_tokens)
+        tokens = self.min_tokens
         scale = math.sqrt(tokens * self.patch**2 / size.area)
         columns, rows = (math.floor(side * scale / self.patch) for side in (size.width, size.height))
         if rows == 0:

@@ -25,7 +25,8 @@ from ergo.core.errors import PictureError, UsageError
 from ergo.core.flows import Answer, Flow, Question, start_flow
 from ergo.core.messages import Request as ModelRequest
 from ergo.core.messages import Sampling
-from ergo.core.runner import Running, Trace, Turn
+from ergo.core.runner import Trace, Turn
+from ergo.traces.run import Running
 from ergo.serve.chat import ChatRequest, Query, read_query, read_request
 from ergo.serve.engine import Busy, Engine, NotReady
 from ergo.serve.gate import Gate

@@ -92,7 +92,7 @@ class ErgoOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
     options: list[str] = Field(default_factory=list, max_length=26)
     budget: int | None = Field(default=None, ge=1)
-    flow: Literal["coarse_to_fine", "one_look", "crop_only"] = "coarse_to_fine"
+    flow: Literal["coarse_to_fine", "one_look", "crop_only", "as_needed"] = "coarse_to_fine"
     region: tuple[int, int, int, int] | None = None
     picture: int | None = Field(default=None, ge=0)
 

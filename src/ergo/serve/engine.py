@@ -1,6 +1,6 @@
 """Many clients, one model, and the truth about how it is.
 
-A flow is a generator; here an event loop drives it (`runner.begin`, `advance`), so that a client who leaves ends
+A flow is a generator; here an event loop drives it (`traces.run.begin`, `advance`), so that a client who leaves ends
 it between two looks. Requests that are ready together go to a model in this process together; an endpoint gets
 each at once. Nothing is kept between requests: a flow's cache lives in its completion and dies with it.
 
@@ -22,7 +22,8 @@ from ergo.backends import Model
 from ergo.core.errors import BackendError, ErgoError, UsageError
 from ergo.core.flows import Flow
 from ergo.core.messages import Completion, Request
-from ergo.core.runner import Running, Trace, Turn, advance, begin
+from ergo.core.runner import Trace, Turn
+from ergo.traces.run import Running, advance, begin
 from ergo.serve.settings import Limits
 from ergo.traces.guard import Guarded
 
@@ -190,7 +191,7 @@ class Engine:
                 return one
         except TimeoutError:
             late = BackendError(f"not answered within {self.limits.deadline:g} s", "deadline")
-            return one.ended(None, late) if isinstance(one, Running) else Trace((), None, late)
+            return one.ended(late) if isinstance(one, Running) else Trace((), None, late)
         except UsageError:
             raise
         except Exception as error:  # the boundary of flows: decoders, families, or our own mistake

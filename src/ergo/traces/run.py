@@ -5,11 +5,49 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from itertools import islice
 
-from ergo.core.errors import UsageError
-from ergo.core.runner import Backend, Job, Running, Trace, advance, begin, drive
+from ergo.core.errors import BackendError, UsageError
+from ergo.core.messages import Completion, Request
+from ergo.core.runner import Backend, Job, Recorded, Trace, Turn, drive, recorded
 from ergo.traces.guard import Guarded
+
+
+@dataclass
+class Running:
+    """A flow that waits for the answer to `request`. turns: what was said so far."""
+
+    flow: Recorded
+    turns: list[Turn]
+    request: Request
+
+    def ended(self, error: BackendError) -> Trace:
+        """The Trace of a flow that is given up, whatever it is doing."""
+        return Trace(tuple(self.turns), None, error)
+
+
+def begin(job: Job) -> Running | Trace:
+    """Start a flow; a picture that cannot be shown ends it before its first request.
+
+    Every driver (here threads and batches, in serve/ an event loop) is `begin`, then a backend's result for
+    `request` and `advance`, until a Trace comes.
+    """
+    turns: list[Turn] = []
+    return _next(recorded(job, turns), turns, None)
+
+
+def advance(one: Running, result: Completion | BackendError) -> Running | Trace:
+    """Give a flow its result: it goes on, or ends as a Trace."""
+    return _next(one.flow, one.turns, result)
+
+
+def _next(flow: Recorded, turns: list[Turn], result: Completion | BackendError | None) -> Running | Trace:
+    try:
+        return Running(flow, turns, next(flow) if result is None else flow.send(result))
+    except StopIteration as stop:
+        ended: Trace = stop.value
+        return ended
 
 
 def run(jobs: Iterable[Job], backend: Backend, concurrency: int = 1) -> Iterator[Trace]:
