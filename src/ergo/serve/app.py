@@ -26,13 +26,13 @@ from ergo.core.flows import Answer, Flow, Question, start_flow
 from ergo.core.messages import Request as ModelRequest
 from ergo.core.messages import Sampling
 from ergo.core.runner import Trace, Turn
-from ergo.traces.run import Running
 from ergo.serve.chat import ChatRequest, Query, read_query, read_request
 from ergo.serve.engine import Busy, Engine, NotReady
 from ergo.serve.gate import Gate
 from ergo.serve.pictures import DecodeMemory, EncodedPicture, read_picture
 from ergo.serve.replies import DONE, HEARTBEAT, Envelope, Json, Refused, event, refused
 from ergo.serve.settings import Settings
+from ergo.traces.run import Running
 
 log = logging.getLogger(__name__)
 

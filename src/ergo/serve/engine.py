@@ -23,9 +23,9 @@ from ergo.core.errors import BackendError, ErgoError, UsageError
 from ergo.core.flows import Flow
 from ergo.core.messages import Completion, Request
 from ergo.core.runner import Trace, Turn
-from ergo.traces.run import Running, advance, begin
 from ergo.serve.settings import Limits
 from ergo.traces.guard import Guarded
+from ergo.traces.run import Running, advance, begin
 
 log = logging.getLogger(__name__)
 

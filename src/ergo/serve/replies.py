@@ -13,9 +13,9 @@ from starlette.responses import Response
 
 from ergo.core.errors import BackendError, PictureError
 from ergo.core.runner import Trace, Turn
-from ergo.traces.run import Running
 from ergo.families.base import ModelFamily
 from ergo.traces.rows import trace_to_dict, turn_to_dict
+from ergo.traces.run import Running
 
 
 class Json(Response):
