@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import base64
+import io
+import json
 import random
+import shutil
+import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import numpy as np
 import pytest
-from PIL import Image
+from faulty import FaultyServer
+from PIL import Image, ImageOps
 from test_images import corrupted, odd_files, saved
 
 import ergo
-from ergo import Box, Model, Picture
-from ergo.backends.scripted import ScriptedBackend
-from ergo.core.errors import BackendError, PictureError, UsageError
-from ergo.core.messages import Request, Sampling
-from ergo.families import QWEN2_5_VL, QWEN3_VL
+from ergo import (
+    BackendError,
+    Box,
+    Completion,
+    Inquiry,
+    Model,
+    Picture,
+    PictureError,
+    Request,
+    Sampling,
+    ScriptedBackend,
+    Size,
+    UsageError,
+)
+from ergo.backends import TINY
+from ergo.families import ERGO_TINY, QWEN2_5_VL, QWEN3_VL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # TIFF and MPO readers talk of broken files
 GREEN = Image.new("RGB", (3000, 2000), "green")
@@ -33,14 +55,252 @@ def asked_of(opened: Model) -> list[Request]:
     return opened.backend.requests
 
 
-def test_anything_that_names_a_picture_can_be_asked_about(tmp_path: Path) -> None:
+def test_anything_that_holds_a_picture_can_be_asked_about(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    GREEN.save(path)
-    uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-    for source in (path, str(path), path.read_bytes(), uri, Picture(GREEN)):
-        trace = ergo.ask(source, "Which?", model=fake())
-        assert trace.answer is not None
-        assert (trace.answer.text, trace.answer.region_reading) == ("blue", "exact")
+    image = GREEN.resize((300, 200))
+    image.save(path)
+    encoded = path.read_bytes()
+    uri = "data:image/png;base64," + base64.b64encode(encoded).decode()
+    pixels = np.asarray(image)
+    transparent = np.dstack([pixels, np.full((200, 300), 255, np.uint8)])
+    with path.open("rb") as file:
+        sources: list[Any] = [path, str(path), encoded, bytearray(encoded), memoryview(encoded), uri, Picture(image)]
+        sources += [file, io.BytesIO(encoded), image, Image.open(path), pixels, pixels[:, ::-1], transparent]
+        for source in sources:
+            opened = fake()
+            result = ergo.ask(source, "Which?", model=opened)
+            assert result.answer is not None
+            assert (result.answer.text, result.answer.region_reading) == ("blue", "exact")
+            view = asked_of(opened)[0].views[0]
+            assert view.picture.size == Size(300, 200)
+            assert view.pixels.getpixel((5, 5)) == (0, 128, 0)
+
+
+def test_grey_arrays_and_modes_of_pillow_become_rgb() -> None:
+    for source in (
+        np.full((20, 30), 200, np.uint8),
+        Image.new("L", (30, 20), 200),
+        Image.new("RGBA", (30, 20), "white"),
+    ):
+        picture = ergo.load_image(source)
+        assert picture.size == Size(30, 20)
+        assert picture.pixels.mode == "RGB"
+    assert ergo.load_image(Image.new("RGBA", (30, 20), (0, 0, 0, 0))).pixels.getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_a_pillow_image_stands_upright_as_its_file_would(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    path = tmp_path / "turned.jpg"
+    Image.new("RGB", (60, 20), "red").save(path, exif=exif)
+    for source in (path, Image.open(path), ImageOps.exif_transpose(Image.open(path))):
+        assert ergo.load_image(source).size == Size(20, 60)
+
+
+def test_an_array_is_copied() -> None:
+    for pixels in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 4), np.uint8)):
+        pixels[..., -1] = 255 if pixels.shape[2:] == (4,) else 0
+        picture = ergo.load_image(pixels)
+        pixels[:] = 9
+        assert picture.pixels.getpixel((0, 0)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        (np.zeros((3, 20, 30), np.float32), "bad_array"),
+        (np.zeros((3, 20, 30), np.uint8), "bad_array"),
+        (np.zeros((20, 30, 3), np.float64), "bad_array"),
+        (np.zeros((0, 30, 3), np.uint8), "bad_array"),
+        (np.zeros(30, np.uint8), "bad_array"),
+        (np.zeros((2, 2), object), "bad_array"),
+        (io.StringIO("text"), "text_file"),
+        (io.BytesIO(b""), "empty"),
+        (b"text", "not_a_picture"),
+        (bytearray(b"text"), "not_a_picture"),
+        (Image.new("RGB", (1_000_001, 1)), "too_large"),
+    ],
+)
+def test_what_holds_no_picture_is_named(source: Any, kind: str) -> None:
+    with pytest.raises(PictureError) as told:
+        ergo.ask(source, "Which?", model=fake())
+    assert told.value.kind == kind
+    assert "\n" not in str(told.value)
+
+
+def test_a_pillow_image_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.effect_noise((200, 200), 50).save(path)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(PictureError) as told:
+        ergo.load_image(Image.open(path))
+    assert told.value.kind == "truncated"
+
+
+# ── the result ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("said", "chosen"), [("blue", 1), ("B", 1), ("(A)", 0), ("red or blue", None), ("", None), ("green", None)]
+)
+def test_a_result_names_the_option_chosen(said: str, chosen: int | None) -> None:
+    result = ergo.ask(
+        Picture(GREEN),
+        "Which?",
+        ["red", "blue"],
+        model=fake(["<zoom>[0, 0, 50, 50]</zoom>", f"<answer>{said}</answer>"]),
+    )
+    assert (result.choice.index if result.choice else None) == chosen
+    if result.choice:
+        assert result.choice.text == ("red", "blue")[result.choice.index]
+        assert result.choice.letter == "AB"[result.choice.index]
+    assert result.to_dict()["choice"] == chosen
+
+
+def test_without_options_or_answer_none_is_chosen() -> None:
+    assert ergo.ask(Picture(GREEN), "Which?", model=fake()).choice is None
+    failed = ergo.ask(Picture(GREEN), "Which?", ["red", "blue"], model=fake([BackendError("gone", "timeout")]))
+    assert failed.choice is None
+    assert failed.to_dict()["error"]["kind"] == "timeout"
+
+
+def test_a_result_is_a_trace_and_saves_itself(tmp_path: Path) -> None:
+    result = ergo.ask(Picture(GREEN, "meadow.png"), "Which?", ["red", "blue"], model=fake())
+    assert isinstance(result, ergo.Trace)
+    row = json.loads(json.dumps(result.to_dict()))
+    assert (row["picture"], row["question"], row["options"]) == ("meadow.png", "Which?", ["red", "blue"])
+    assert row["answer"] == "blue"
+    with Image.open(result.save(tmp_path / "look.PNG")) as saved:
+        assert saved.width > 500
+    assert "meadow.png" in result.save(str(tmp_path / "look.html")).read_text(encoding="utf-8")
+    for name, says in (("look.gif", r"\.png or \.html"), ("nowhere/look.png", "could not be written")):
+        with pytest.raises(UsageError, match=says):
+            result.save(tmp_path / name)
+
+
+# ── many ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_many_are_answered_in_the_order_given() -> None:
+    def numbered(request: Request) -> str:
+        number = int(request.chat[-1].text.split("#")[1].split()[0])
+        time.sleep(0.02 * (5 - number))
+        return f"<zoom>[0, 0, 50, 50]</zoom><answer>{number}</answer>"
+
+    inquiries = [Inquiry(Picture(GREEN), f"Which? #{number} ") for number in range(5)]
+    inquiries.insert(2, Inquiry("missing.png", "Which? #0 "))
+    results = list(ergo.ask_many(inquiries, model=fake(numbered), concurrency=5))
+    assert [result.answer and result.answer.text for result in results] == ["0", "1", None, "2", "3", "4"]
+    assert [result.question.text for result in results] == [inquiry.question for inquiry in inquiries]
+    assert isinstance(results[2].error, PictureError)
+    assert results[2].picture is None
+    with pytest.raises(UsageError, match="nothing to save: there is no file"):
+        results[2].save("look.png")
+
+
+def test_awaited_questions_run_side_by_side() -> None:
+    """Twenty that take 0.1 s for each of two looks; the event loop goes on meanwhile."""
+    opened = Model(ScriptedBackend(lambda request: "<zoom>[0, 0, 50, 50]</zoom>", seconds=0.1), QWEN2_5_VL, 28, "slow")
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    async def ask_all() -> list[ergo.Result]:
+        ticking = asyncio.create_task(tick())
+        results = await asyncio.gather(*(ergo.aask(Picture(GREEN), f"{n}?", model=opened) for n in range(20)))
+        ticking.cancel()
+        return results
+
+    started = time.perf_counter()
+    results = asyncio.run(ask_all())
+    assert time.perf_counter() - started < 2  # one after the other: 4 s
+    assert [result.question.text for result in results] == [f"{n}?" for n in range(20)]
+    assert ticks > 5
+
+
+def test_awaited_questions_to_a_model_in_this_process_are_computed_together() -> None:
+    """Never two calls at once, and what waits meanwhile goes in one."""
+    calls: list[int] = []
+    inside = Lock()
+
+    @dataclass
+    class OneAtATime:
+        """Like a model of one's own: no server, and, being a dataclass, not hashable."""
+
+        parallel: bool = False
+
+        def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
+            assert inside.acquire(blocking=False)
+            time.sleep(0.05)
+            calls.append(len(requests))
+            inside.release()
+            return [Completion(f"<zoom>[0, 0, 50, 50]</zoom><answer>{r.chat[-1].text[:2]}</answer>") for r in requests]
+
+    opened = Model(OneAtATime(), ERGO_TINY, ERGO_TINY.patch, "own")
+
+    async def ask_all() -> list[ergo.Result]:
+        return await asyncio.gather(*(ergo.aask(Picture(GREEN), f"{n:02}?", model=opened) for n in range(12)))
+
+    results = asyncio.run(ask_all())
+    assert [result.answer and result.answer.text for result in results] == [f"{n:02}" for n in range(12)]
+    assert sum(calls) == 24
+    assert max(calls) > 1
+    assert len(calls) < 12
+
+
+def test_what_an_awaited_question_raises_is_raised_where_it_is_awaited() -> None:
+    async def ask_two() -> list[Any]:
+        asked = (ergo.aask(source, "Which?", model=fake()) for source in ("missing.png", Picture(GREEN)))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    missing, answered = asyncio.run(ask_two())
+    assert isinstance(missing, PictureError)
+    assert answered.answer.text == "blue"
+
+
+def test_a_model_that_is_named_stays_open() -> None:
+    with FaultyServer() as server:
+        for _ in range(3):
+            ergo.ask(Picture(GREEN), "Which?", model=f"openai:{server.url}", budget=16)
+        assert (server.listed, len(server.payloads)) == (1, 6)
+        ergo.ask(Picture(GREEN), "Which?", model=SCRIPTED)  # only the last one does
+        ergo.ask(Picture(GREEN), "Which?", model=f"openai:{server.url}", budget=16)
+        assert server.listed == 2
+
+
+def test_a_checkpoint_that_was_written_anew_is_opened_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(TINY, folder)
+    picture = GREEN.resize((90, 60))
+    assert ergo.ask(picture, "Which?", model=f"hf:{folder}", budget=16, max_tokens=2).error is None
+    (folder / "config.json").write_text("half a file")
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        ergo.ask(picture, "Which?", model=f"hf:{folder}", budget=16, max_tokens=2)
+
+
+# ── the package ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_public_name_is_there_listed_and_typed() -> None:
+    source = ast.parse(Path(ergo.__file__).read_text(encoding="utf-8"))
+    [typed] = [node for node in source.body if isinstance(node, ast.If)]
+    imported = {alias.name for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted(imported) == ergo.__all__ == dir(ergo)
+    for name in ergo.__all__:
+        assert getattr(ergo, name).__name__
+    with pytest.raises(AttributeError, match="no attribute 'askk'"):
+        ergo.askk  # type: ignore[attr-defined] # noqa: B018
+
+
+def test_every_error_is_public() -> None:
+    from ergo.core import errors
+
+    named = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert named <= set(ergo.__all__)
 
 
 def test_options_are_shown_in_the_second_look_only() -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial, wraps
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -293,31 +293,40 @@ def _stamp(name: str) -> int:
 
 
 class _Shared:
-    """A model in this process, for callers in many threads: one call at a time, and those who wait go together."""
+    """A model in this process, for callers in many threads: one call at a time, in which all who wait go together."""
 
     parallel = False
 
     def __init__(self, backend: Backend) -> None:
         self._backend = Guarded(backend)
         self._waiting: list[tuple[Request, Future[Completion | BackendError]]] = []
-        self._list, self._turn = Lock(), Lock()
+        self._busy = False
+        self._changed = Condition()
 
     def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
+        if not requests:
+            return []
         mine: list[tuple[Request, Future[Completion | BackendError]]] = [(request, Future()) for request in requests]
-        with self._list:
+        with self._changed:
             self._waiting += mine
-        with self._turn:
-            with self._list:
-                together, self._waiting = self._waiting, []
-            try:
-                results = self._backend.complete([request for request, _ in together]) if together else []
-            except BaseException as error:
-                for _, future in together:
-                    future.set_exception(error)
-            else:
-                for (_, future), result in zip(together, results, strict=True):
-                    future.set_result(result)
+            self._changed.wait_for(lambda: not self._busy or all(future.done() for _, future in mine))
+            together, self._waiting = ([], self._waiting) if mine[0][1].done() else (self._waiting, [])
+            self._busy |= bool(together)
+        if together:  # nobody has answered mine: it is my turn to ask for all who wait
+            self._ask([request for request, _ in together], [future for _, future in together])
         return [future.result() for _, future in mine]
+
+    def _ask(self, requests: list[Request], futures: list[Future[Completion | BackendError]]) -> None:
+        try:
+            for future, result in zip(futures, self._backend.complete(requests), strict=True):
+                future.set_result(result)
+        except BaseException as error:
+            for future in futures:
+                future.set_exception(error)
+        finally:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
 
 
 _sharing: WeakValueDictionary[int, _Shared] = WeakValueDictionary()

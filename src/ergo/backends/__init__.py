@@ -54,6 +54,12 @@ class Model:
     patch: int
     name: str
 
+    @classmethod
+    def of(cls, backend: Backend, family: str | ModelFamily, patch: int | None = None, name: str = "own") -> Model:
+        """A model of parts of one's own. family: by name, or one of one's own. patch: the family's, unless given."""
+        chosen = family_named(family) if isinstance(family, str) else family
+        return cls(backend, chosen, patch or chosen.patch, name)
+
     def look_config(self, budget: int | None = None, sampling: Sampling | None = None) -> LookConfig:
         """Budgets for this model: the same hard limit for the coarse and for the close view.
 
