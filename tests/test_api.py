@@ -263,7 +263,7 @@ def test_what_an_awaited_question_raises_is_raised_where_it_is_awaited() -> None
 
 
 def test_a_model_that_is_named_stays_open() -> None:
-    with FaultyServer() as server:
+    with FaultyServer(models={"data": [{"id": "Qwen/Qwen2.5-VL-7B-Instruct", "owned_by": "vllm"}]}) as server:
         for _ in range(3):
             ergo.ask(Picture(GREEN), "Which?", model=f"openai:{server.url}", budget=16)
         assert (server.listed, len(server.payloads)) == (1, 6)

@@ -20,7 +20,9 @@ def test_the_snippets_are_typed_strictly() -> None:
 
 
 def test_the_snippets_run(tmp_path: Path) -> None:
-    with FaultyServer(answer=lambda payload: reply("<zoom>[0, 0, 99, 99]</zoom><answer>dark</answer>")) as server:
+    served = {"data": [{"id": "Qwen/Qwen2.5-VL-7B-Instruct", "owned_by": "vllm"}]}
+    said = reply("<zoom>[0, 0, 99, 99]</zoom><answer>dark</answer>")
+    with FaultyServer(answer=lambda payload: said, models=served) as server:
         done = subprocess.run(
             [sys.executable, "-W", "error::ResourceWarning", str(SCRIPT), server.url],
             capture_output=True,

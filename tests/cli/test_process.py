@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import FaultyServer, delta, hang, reply, says, status, stream
+from faulty import Fault, FaultyServer, delta, hang, reply, says, status, stream
 from PIL import Image
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -31,6 +31,10 @@ def ergo(*words: object, stdin: str | bytes = b"", **more: str) -> subprocess.Co
     typed = stdin.encode() if isinstance(stdin, str) else stdin
     done = subprocess.run([*ERGO, *map(str, words)], input=typed, capture_output=True, env=environment(**more))
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def served(*faults: Fault) -> FaultyServer:
+    return FaultyServer(*faults, models={"data": [{"id": "Qwen/Qwen2.5-VL-7B-Instruct", "owned_by": "vllm"}]})
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def test_status_is_0_when_all_was_answered_and_1_when_some_failed(
 ) -> None:
     words = verbs(picture, samples, tmp_path)[verb]
     warm = [says(reply("yes"))] * 3 if verb == "bench" else []
-    with FaultyServer(*warm, status(404)) as server:
+    with served(*warm, status(404)) as server:
         model = ("--model", f"openai:{server.url}", "--retries", 0)
         failed = ergo(*words, *model)
         assert failed.returncode == 1, failed
@@ -102,7 +106,7 @@ def test_ctrl_c_ends_a_verb_at_once_though_its_requests_are_out(
     verb: str, picture: Path, samples: Path, tmp_path: Path
 ) -> None:
     words = verbs(picture, samples, tmp_path)[verb]
-    with FaultyServer(*[hang(60)] * 9) as server:
+    with served(*[hang(60)] * 9) as server:
         command = [*ERGO, *map(str, words), "--model", f"openai:{server.url}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
         until(lambda: bool(server.payloads) or process.poll() is not None)
@@ -221,7 +225,7 @@ def read(master: int) -> bytes:
 
 
 def test_the_environment_names_the_model_and_holds_the_key(picture: Path) -> None:
-    with FaultyServer() as server:
+    with served() as server:
         model = f"openai:{server.url}"
         for more, key in (
             ({"ERGO_API_KEY": "first", "OPENAI_API_KEY": "second"}, "Bearer first"),
@@ -243,9 +247,9 @@ def test_the_environment_names_the_model_and_holds_the_key(picture: Path) -> Non
 
 def test_the_settings_of_a_server_reach_it(picture: Path) -> None:
     said = [delta(content="<answer>B</answer>"), delta("stop"), "data: [DONE]"]
-    with FaultyServer(status(503), stream(*said), stream(*said)) as server:
+    with served(status(503), stream(*said), stream(*said)) as server:
         done = ergo(
-            "ask", picture, "Which?", "--model", f"openai:{server.url}", "--served-name", "large", "--stream",
+            "ask", picture, "Which?", "--model", f"openai:{server.url}", "--served-name", "large", "--family", "qwen3_vl", "--stream",
             "--extra-body", '{"top_k": 7}', "--retries", 1, "--pause", 0.01, "--image-format", "webp",
             "--max-tokens", 9, "--temperature", 0.5, "--seed", 3,
         )  # fmt: skip
@@ -258,7 +262,7 @@ def test_the_settings_of_a_server_reach_it(picture: Path) -> None:
 
 
 def test_a_timeout_is_kept(picture: Path) -> None:
-    with FaultyServer(hang(30)) as server:
+    with served(hang(30)) as server:
         started = time.perf_counter()
         done = ergo("ask", picture, "Which?", "--model", f"openai:{server.url}", "--timeout", 0.5)
     assert (done.returncode, done.stdout.split(":")[0]) == (1, "failed    timeout")
@@ -266,7 +270,7 @@ def test_a_timeout_is_kept(picture: Path) -> None:
 
 
 def test_forced_regions_are_asked_for_in_the_words_of_the_server(picture: Path) -> None:
-    with FaultyServer(answer=lambda payload: reply("<zoom>[1, 1, 9, 9]</zoom>")) as server:
+    with served(*[says(reply("<zoom>[1, 1, 9, 9]</zoom>"))] * 2) as server:
         model = ("--model", f"openai:{server.url}", "--force-region")
         assert ergo("ask", picture, "Which?", *model, "--server", "llama.cpp").returncode == 0
         assert "grammar" in server.payloads[0]
