@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ergo.evals.report import Report
 from ergo.evals.summary import Figures, Score
-from ergo.evals.tables import Table, caption, comparisons_table, figures_table, remarks, tables
+from ergo.evals.tables import Table, caption, comparisons_table, figures_table, model_of, remarks, tables
 
 SCORED = ("samples", "answers", "accuracy", "low", "high", "interval_method")
 COST = ("failed", "vision_tokens", "seconds")
@@ -99,7 +99,7 @@ def as_csv(report: Report) -> str:
     """One line a condition and category (empty: all of them), shares of 1, for a spreadsheet or pandas."""
     config, made_with = report.run.config, report.run.made_with
     run = {
-        "model": config.get("model_name") or config["model"],
+        "model": model_of(config),
         **{name: config[name] for name in ("benchmark", "split", "preset")},
         "commit": made_with.get("commit") or "",
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 from ergo.evals.compare import Comparison
 from ergo.evals.report import Report
@@ -169,9 +171,25 @@ def caption(report: Report) -> str:
     samples = max(one.samples for one in report.figures)
     commit = str(report.run.made_with.get("commit") or "unknown")[:12]
     return (
-        f"{config['benchmark']} {config['split']}, {config.get('model_name') or config['model']}: {samples} samples, "
+        f"{config['benchmark']} {config['split']}, {model_of(config)}: {samples} samples, "
         f"scored as {config['preset']}, options {config['option_order']}; 95 % intervals: {methods}; commit {commit}"
     )
+
+
+def model_of(config: Mapping[str, Any]) -> str:
+    """What a model is called in print: as it is served, or as it was named; never by a path of one machine.
+
+    >>> model_of({"model": "openai:http://10.0.0.7:8000/v1", "model_name": "Qwen/Qwen3-VL-8B-Instruct"})
+    'Qwen/Qwen3-VL-8B-Instruct'
+    >>> model_of({"model": "ergo-tiny", "model_name": "/somewhere/ergo/models/ergo-tiny"})
+    'ergo-tiny'
+    >>> model_of({"model": "hf:/somewhere/runs/mine/checkpoint", "model_name": "/somewhere/runs/mine/checkpoint"})
+    'mine/checkpoint'
+    """
+    spec, name = str(config["model"]), str(config.get("model_name") or config["model"])
+    if not Path(name).is_absolute():
+        return name
+    return spec if ":" not in spec and not Path(spec).is_absolute() else "/".join(Path(name).parts[-2:])
 
 
 def number(value: float | None) -> str:
