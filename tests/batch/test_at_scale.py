@@ -92,7 +92,7 @@ def test_five_thousand_pictures(job: tuple[Path, dict[str, str]], tmp_path: Path
     """Batch and bare flow in turn, on the same cores; each stint of the batch is a restart."""
     source, expected = job
     model, shards = opened(), Shards(str(tmp_path / "out"))
-    shards.prepare()
+    shards.begin({})
     sound = [row for row in read_rows(str(source), None) if row.id not in expected]
     shares, memory = [], []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import random
@@ -79,7 +80,7 @@ def test_a_folder_becomes_shards_and_the_broken_picture_is_named(
     out = tmp_path / "out"
     assert batch(typed(pictures, out, "--question", "Is it there?", "--budget", 16, "--shard", 4), opened) == 1
     printed = capsys.readouterr()
-    assert printed.err.startswith("ergo: 11 done")
+    assert printed.err.startswith("ergo: 11 of 11 done")
     assert "1 failed" in printed.err
     assert printed.out == f"rows in {out}\n"
     rows = rows_in(out)
@@ -91,7 +92,7 @@ def test_a_folder_becomes_shards_and_the_broken_picture_is_named(
     assert good["answer"] == "yes"
     assert good["region"]
     assert len(good["turns"]) == 2  # type: ignore[arg-type]
-    assert sorted(path.suffix for path in out.iterdir()) == [".parquet"] * 3
+    assert sorted(path.suffix for path in out.iterdir()) == [".json", *[".parquet"] * 3]
 
 
 def test_the_same_command_does_only_what_is_left(
@@ -101,13 +102,13 @@ def test_the_same_command_does_only_what_is_left(
     batch(typed(pictures, out, *words, "--limit", 5), opened)
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     batch(typed(pictures, out, *words), opened)
-    assert "ergo: 6 done" in capsys.readouterr().err
+    assert "ergo: 6 of 6 done" in capsys.readouterr().err
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     assert len(rows_in(out)) == 11
     assert batch(typed(pictures, out, *words), opened) == 1  # the broken picture has no answer yet
     said = capsys.readouterr().err
     assert "nothing left to do" in said
-    assert "1 rows have an error: --retry-failed" in said
+    assert "1 rows have an error (broken 1): --retry-failed" in said
 
 
 def test_only_what_failed_is_asked_again_when_wanted(
@@ -269,7 +270,7 @@ def test_pictures_are_opened_only_for_rows_in_progress(tmp_path: Path) -> None:
             yield BatchRow(str(number), str(tmp_path / "a.png"), "x")
 
     shards = Shards(str(tmp_path / "out"))
-    shards.prepare()
+    shards.begin({})
     for finished, _ in enumerate(run_here(endless(), shards, worker(4), 5, None), 1):
         assert len(drawn) <= finished + 4 + 1
 
@@ -279,3 +280,158 @@ def test_a_row_has_every_field_of_a_trace(pictures: Path) -> None:
     rows = list(worker().answers([BatchRow("a", str(pictures / "0.jpg"), "x"), BatchRow("b", "nowhere.jpg", "x")]))
     assert all(set(SCHEMA.names) == set(row) for row in rows)
     assert pa.Table.from_pylist(rows, SCHEMA).to_pylist() == rows
+
+
+# ── whose answers stand in a folder ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [(("--question", "Another?"), "question"), (("--budget", 32), "budget"), (("--flow", "one_look"), "flow"),
+     (("--options", "a", "b"), "options"), (("--max-tokens", 9), "max_tokens"), (("--model", "openai:http://x"), "model")],
+)  # fmt: skip
+def test_another_job_in_the_same_folder_is_refused(
+    pictures: Path, tmp_path: Path, change: tuple[object, ...], name: str
+) -> None:
+    """It once printed "nothing left to do" and kept the answers to another question."""
+    out, words = tmp_path / "out", ("--question", "Is it there?")
+    batch(typed(pictures, out, *words, "--limit", 3), opened)
+    with pytest.raises(UsageError, match=f"another job .*{name} was"):
+        batch(typed(pictures, out, *words, *change), opened)
+    assert len(rows_in(out)) == 3
+
+
+def test_the_job_is_written_down_before_anything_else(pictures: Path, tmp_path: Path) -> None:
+    def never() -> Model:
+        raise UsageError("no such model")
+
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="no such model"):
+        batch(typed(pictures, out, "--question", "Is it there?"), never)
+    job = json.loads((out / "job.json").read_text())
+    assert job["job"]["question"] == "Is it there?"
+    assert job["job"]["input"] == str(pictures)
+    assert "versions" in job["made_with"]
+
+
+def test_rows_of_a_job_that_nobody_wrote_down_are_not_mixed_with_others(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    batch(typed(pictures, out, "--question", "x", "--limit", 2), opened)
+    (out / "job.json").unlink()
+    with pytest.raises(UsageError, match="nobody wrote down"):
+        batch(typed(pictures, out, "--question", "y"), opened)
+    (out / "job.json").write_text("{}")
+    with pytest.raises(UsageError, match="cannot be read"):
+        batch(typed(pictures, out, "--question", "y"), opened)
+
+
+def test_a_row_whose_question_changed_is_done_again_and_its_old_answer_goes(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    table, out = tmp_path / "t.jsonl", tmp_path / "out"
+
+    def write(*questions: str) -> None:
+        lines = [json.dumps({"id": str(n), "image": "a.png", "question": q}) for n, q in enumerate(questions)]
+        table.write_text("\n".join(lines))
+
+    write("one?", "two?", "three?")
+    batch(typed(table, out), opened)
+    write("one?", "TWO?", "three?", "four?")
+    batch(typed(table, out), opened)
+    assert sorted((row["id"], row["question"]) for row in rows_in(out)) == [
+        ("0", "one?"), ("1", "TWO?"), ("2", "three?"), ("3", "four?"),
+    ]  # fmt: skip
+
+
+# ── what failed, and when to stop ──────────────────────────────────────────────────────────────
+
+
+def test_a_job_in_which_rows_failed_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "t.jsonl").write_text(
+        "\n".join(json.dumps({"image": "a.png", "question": f"fail {n}"}) for n in range(5))
+        + '\n{"image": "gone.png", "question": "x"}'
+    )
+    assert batch(typed(tmp_path / "t.jsonl", tmp_path / "out"), opened) == 1
+    assert "6 rows have an error (http_500 5, missing 1): --retry-failed" in capsys.readouterr().err
+
+
+def test_a_model_that_is_gone_stops_the_job_and_the_same_command_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    table, out = tmp_path / "t.jsonl", tmp_path / "out"
+    table.write_text("\n".join(json.dumps({"image": "a.png", "question": f"q{n}"}) for n in range(200)))
+    gone = Model(ScriptedBackend(lambda _: BackendError("nobody there", "refused"), record=False), QWEN2_5_VL, 28, "x")
+    words = ("--stop-after", 10, "--concurrency", 4)
+    assert batch(typed(table, out, *words), lambda: gone) == 1
+    said = capsys.readouterr().err
+    assert "stopped: 10 rows failed in a row; the last: nobody there" in said
+    assert 10 <= len(rows_in(out)) <= 14
+    assert batch(typed(table, out, *words, "--retry-failed"), opened) == 0
+    assert len(rows_in(out)) == 200
+
+
+def test_broken_pictures_do_not_count_as_a_model_that_is_gone(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(20):
+        (source / f"{number:02}.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    Image.new("RGB", (64, 64)).save(source / "z.png")
+    batch(typed(source, tmp_path / "out", "--question", "x", "--stop-after", 5), opened)
+    assert len(rows_in(tmp_path / "out")) == 21
+
+
+def test_progress_shows_what_it_costs(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    batch(typed(pictures, tmp_path / "out", "--question", "x", "--price", 1_000_000, 0), opened)
+    said = capsys.readouterr().err
+    prompt = sum(turn["usage"]["prompt_tokens"] for row in rows_in(tmp_path / "out") for turn in row["turns"])
+    assert f"cost {prompt:,.2f} of about {prompt:,.2f}" in said
+
+
+# ── what is a picture ──────────────────────────────────────────────────────────────────────────
+
+
+def test_nothing_is_left_out_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = tmp_path / "holiday [2024] {x}"
+    (source / "deep").mkdir(parents=True)
+    for name in ("a.jfif", "b.jpe", "c.JPG", "no_suffix", "photo.data", "deep/d.webp", "e.apng"):
+        kind = {"webp": "WEBP", "apng": "PNG"}.get(name.rsplit(".", 1)[-1], "JPEG")
+        Image.new("RGB", (30, 20)).save(source / name, kind)
+    (source / "notes.txt").write_text("no picture, but long enough to look at")
+    (source / "empty").write_bytes(b"")
+    (source / ".hidden.jpg").write_bytes(b"x")
+    out = tmp_path / "out"
+    assert batch(typed(source, out, "--question", "x"), opened) == 0
+    found = sorted(str(row["picture"]).rsplit("/", 1)[-1] for row in rows_in(out))
+    assert found == ["a.jfif", "b.jpe", "c.JPG", "d.webp", "e.apng", "no_suffix", "photo.data"]
+    for reason in ("7 pictures", "1 hidden", "1 not pictures (.txt)", "1 not pictures (no suffix)"):
+        assert reason in caplog.text
+    [one] = read_rows(str(source / "a.jfif"), "x")
+    assert one.address.endswith("a.jfif")
+    assert len(list(read_rows(str(tmp_path / "hol*" / "*.j*"), "x"))) == 2
+
+
+@pytest.mark.parametrize("shape", ["bytes", "struct"])
+def test_parquet_with_pictures_inside(tmp_path: Path, shape: str) -> None:
+    """As Hugging Face data sets have them: plain bytes, or {bytes, path}."""
+    encoded = io.BytesIO()
+    Image.new("RGB", (90, 60), "red").save(encoded, "PNG")
+    cell: object = encoded.getvalue() if shape == "bytes" else {"bytes": encoded.getvalue(), "path": "a.png"}
+    rows = [{"id": str(n), "image": cell, "question": "What?"} for n in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    assert batch(typed(tmp_path / "t.parquet", tmp_path / "out"), opened) == 0
+    assert [row["answer"] for row in rows_in(tmp_path / "out")] == ["yes"] * 3
+
+
+def test_odd_text_in_rows_is_a_row_like_any_other(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    texts = ("half \ud83d of a pair", "\x00", "{question}", "<zoom>[1,2", "😀")
+    lines = [json.dumps({"id": f"{n} \udc00", "image": "a.png", "question": text}) for n, text in enumerate(texts)]
+    lines.append(json.dumps({"id": "gone", "image": "\ud83d.png", "question": "x"}))
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    assert batch(typed(tmp_path / "t.jsonl", tmp_path / "out"), opened) == 1
+    rows = rows_in(tmp_path / "out")
+    assert len(rows) == 6
+    assert [kind(row) for row in rows if row["error"]] == ["missing"]
+    assert batch(typed(tmp_path / "t.jsonl", tmp_path / "out"), opened) == 1
+    assert len(rows_in(tmp_path / "out")) == 6

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import fsspec
-
+from ergo.batch.folders import pictures_in
 from ergo.core.errors import DataError, UsageError
+from ergo.core.messages import whole_text
 from ergo.samples.reader import Refused, Wanted
 from ergo.samples.reader import read_rows as read_table
 from ergo.samples.sample import Sample
 from ergo.samples.tables import ENDINGS, ending_of
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,17 @@ class BatchRow:
     options: tuple[str, ...] = ()
     problem: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("id", "address", "question", "problem"):  # Parquet and the journal are UTF-8
+            object.__setattr__(self, name, whole_text(getattr(self, name)))
+        object.__setattr__(self, "options", tuple(whole_text(option) for option in self.options))
+
+    @property
+    def key(self) -> str:
+        """What makes two rows the same work: the picture (its address, or the file inside it) and the question."""
+        parts = json.dumps([self.address, self.question, self.options])
+        return hashlib.sha256(parts.encode()).hexdigest()[:24]
+
 
 def read_rows(source: str, question: str | None, options: Sequence[str] = ()) -> Iterator[BatchRow]:
     """Rows of `source`, streamed.
@@ -37,7 +48,7 @@ def read_rows(source: str, question: str | None, options: Sequence[str] = ()) ->
     if ending_of(source) is None:
         if question is None:
             raise UsageError("a folder of pictures needs --question")
-        yield from (BatchRow(address, address, question, tuple(options)) for address in _pictures(source))
+        yield from (BatchRow(address, address, question, tuple(options)) for address in pictures_in(source, ENDINGS))
         return
     seen: set[str] = set()
     name = source.rsplit("/", 1)[-1]
@@ -54,17 +65,5 @@ def _row(sample: Sample) -> BatchRow:
     """A picture that came inside the table travels as a data URI."""
     image = sample.image
     if isinstance(image, bytes):
-        image = f"data:application/octet-stream;base64,{base64.b64encode(image).decode()}"
+        image = f"data:image/any;base64,{base64.b64encode(image).decode()}"
     return BatchRow(sample.id, str(image), sample.question, sample.choices)
-
-
-def _pictures(source: str) -> list[str]:
-    """A glob, or every picture under a folder; sorted, with their full addresses."""
-    system, path = fsspec.core.url_to_fs(source)
-    glob = any(sign in path for sign in "*?[")
-    found = system.glob(path) if glob else system.find(path) if system.isdir(path) else [path]
-    pictures = sorted(system.unstrip_protocol(one) for one in found if glob or one.lower().endswith(PICTURES))
-    pictures = [one.removeprefix("file://").removeprefix("local://") for one in pictures]
-    if not pictures or not system.exists(found[0]):
-        raise DataError(f"{source} holds no pictures; it may be a folder, a glob, or a {', '.join(ENDINGS)} file")
-    return pictures

@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,72 +32,112 @@ MAX_CRASHES = 3
 JOURNAL = "started.jsonl"
 
 
+@dataclass(frozen=True)
+class Price:
+    """Of a million tokens, in any currency."""
+
+    prompt: float
+    completion: float
+
+
 class Count:
     """Rows going by, as Progress."""
 
-    def __init__(self, total: int | None) -> None:
-        self.total = total
-        self.done = self.failed = self.tokens = 0
+    def __init__(self, total: int | None, price: Price | None) -> None:
+        self.total, self.price = total, price
+        self.spent = Counter[str]()
         self.started = time.perf_counter()
 
-    def add(self, done: int, failed: int, tokens: int) -> Progress:
+    def add(self, spent: Mapping[str, int]) -> Progress:
         """So many more rows."""
-        self.done, self.failed, self.tokens = self.done + done, self.failed + failed, self.tokens + tokens
+        self.spent.update(spent)
+        cost = None
+        if self.price:
+            cost = (self.spent["prompt"] * self.price.prompt + self.spent["completion"] * self.price.completion) / 1e6
         seconds = time.perf_counter() - self.started
-        return Progress("", self.done, self.failed, seconds, self.total, vision_tokens=self.tokens)
+        vision = self.spent["vision"]
+        return Progress("", self.spent["done"], self.spent["failed"], seconds, self.total, None, vision, cost)
+
+
+def spent_on(answers: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What these rows were: done and failed, and the tokens they took."""
+    usages = [turn["usage"] for row in answers for turn in row["turns"]]
+    return {
+        "done": len(answers),
+        "failed": sum(row["error"] is not None for row in answers),
+        "vision": sum(row["vision_tokens"] for row in answers),
+        "prompt": sum(usage["prompt_tokens"] or 0 for usage in usages),
+        "completion": sum(usage["generated_tokens"] or 0 for usage in usages),
+    }
+
+
+class Remaining:
+    """The rows of an input that are not done yet, as they go by.
+
+    A row whose id is done, but about another picture or question, is done again; its old answer is dropped at the
+    end, when the new one stands.
+    """
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+        self._done = shards.done()
+        self._current: dict[str, str] = {}
+
+    def of(self, rows: Iterable[BatchRow]) -> Iterator[BatchRow]:
+        """Those of `rows` that are to do."""
+        for row in rows:
+            keys = self._done.get(row.id, set())
+            if keys - {row.key}:
+                self._current[row.id] = row.key
+            if row.key not in keys:
+                yield row
+
+    def drop_outdated(self) -> None:
+        """Take answers to earlier questions out."""
+        if self._current:
+            self._shards.forget(lambda row: self._current.get(row["id"], row["key"]) != row["key"])
 
 
 # ── this machine ───────────────────────────────────────────────────────────────────────────────
 
 
 def run_here(
-    rows: Iterable[BatchRow], shards: Shards, worker: Worker, shard: int, total: int | None
+    rows: Iterable[BatchRow],
+    shards: Shards,
+    worker: Worker,
+    shard: int,
+    total: int | None = None,
+    price: Price | None = None,
 ) -> Iterator[Progress]:
     """shard: rows in a file. Rows in a shard already are passed over."""
-    done, count = shards.done(), Count(total)
+    remaining, count = Remaining(shards), Count(total, price)
     journal = Journal(Path(shards.address) / JOURNAL if "://" not in shards.address else None)
     put_off: list[BatchRow] = []
 
     def innocent() -> Iterator[BatchRow]:
-        for row in rows:
-            if row.id in done:
-                continue
+        for row in remaining.of(rows):
             if journal.suspects[row.id]:
                 put_off.append(row)
             else:
                 yield journal.noted(row)
 
-    def progress(answers: Sequence[dict[str, Any]]) -> Progress:
-        failed = sum(row["error"] is not None for row in answers)
-        return count.add(len(answers), failed, sum(row["vision_tokens"] for row in answers))
-
-    for answers in _grouped(worker.answers(innocent()), shard, progress):
-        if isinstance(answers, Progress):
-            yield answers
-        else:
-            shards.write(answers)
+    group: list[dict[str, Any]] = []
+    for answer in worker.answers(innocent()):
+        group.append(answer)
+        if len(group) == shard:
+            shards.write(group)
+            group = []
+        yield count.add(spent_on([answer]))
+    if group:
+        shards.write(group)
     solitary = Worker(worker.model, worker.config, concurrency=1)
-    for row in put_off:  # each is safe before the next begins
+    for row in put_off if not worker.stopped else ():  # each is safe before the next begins
         ended = journal.suspects[row.id] >= MAX_CRASHES
         answered = [killed(row)] if ended else list(solitary.answers([journal.noted(row)]))
         shards.write(answered)
-        yield progress(answered)
+        yield count.add(spent_on(answered))
+    remaining.drop_outdated()
     journal.close()
-
-
-def _grouped(
-    answers: Iterable[dict[str, Any]], size: int, progress: Callable[[Sequence[dict[str, Any]]], Progress]
-) -> Iterator[Progress | list[dict[str, Any]]]:
-    """Progress for each row, and the rows in groups of `size`."""
-    group: list[dict[str, Any]] = []
-    for row in answers:
-        group.append(row)
-        yield progress([row])
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def killed(row: BatchRow) -> dict[str, Any]:
@@ -164,12 +204,7 @@ class Actor:
         rows = [BatchRow(**json.loads(line)) for line in block["row"]]
         answers = list(self._worker.answers(rows))
         self._shards.write(answers)
-        failed = sum(row["error"] is not None for row in answers)
-        return {
-            "done": [len(answers)],
-            "failed": [failed],
-            "tokens": [sum(row["vision_tokens"] for row in answers)],
-        }
+        return {name: [value] for name, value in spent_on(answers).items()}
 
 
 def run_on_ray(
@@ -179,6 +214,7 @@ def run_on_ray(
     config: BatchConfig,
     fleet: Fleet,
     shard: int,
+    price: Price | None = None,
 ) -> Iterator[Progress]:
     """The same, by a pool of actors. A block that was lost with its actor or node is done again by another."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -196,9 +232,9 @@ def run_on_ray(
             raise UsageError(f"no Ray cluster answers at {fleet.address}: {error}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    done = shards.done()
-    lines = [json.dumps(asdict(row)) for row in rows if row.id not in done]
-    count = Count(len(lines))
+    remaining = Remaining(shards)
+    lines = [json.dumps(asdict(row)) for row in remaining.of(rows)]
+    count = Count(len(lines), price)
     if not lines:
         return
     blocks = ray.data.from_items([{"row": line} for line in lines], override_num_blocks=max(1, -(-len(lines) // shard)))
@@ -211,4 +247,5 @@ def run_on_ray(
         num_cpus=fleet.cpus,
     )
     for one in results.iter_rows():
-        yield count.add(one["done"], one["failed"], one["tokens"])
+        yield count.add(one)
+    remaining.drop_outdated()

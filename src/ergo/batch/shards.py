@@ -1,13 +1,16 @@
 """Finished rows as Parquet. A shard is written aside and moved into place: it is there whole, or not at all.
 
-Its name is made from the ids in it, so work that is done twice (a worker that died after writing, before saying
+Its name is made from the rows in it, so work that is done twice (a worker that died after writing, before saying
 so) writes the same file again instead of another. What stands in any shard is done.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -17,6 +20,11 @@ import pyarrow.parquet as pq
 
 from ergo.core.errors import UsageError
 from ergo.core.messages import Seconds, Usage
+from ergo.traces.provenance import environment
+
+log = logging.getLogger(__name__)
+
+JOB = "job.json"
 
 BOX = pa.list_(pa.int64())
 VIEW = pa.struct({"source": BOX, "box": BOX, "shown": BOX, "tokens": pa.int64()})
@@ -32,6 +40,7 @@ TURN = pa.struct(
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
+        "key": pa.string(),
         "picture": pa.string(),
         "question": pa.string(),
         "answer": pa.string(),
@@ -58,14 +67,38 @@ class Shards:
         self._system, self._path = fsspec.core.url_to_fs(address)
         self.address = address
 
-    def prepare(self) -> None:
-        """Make the folder; refuse one that holds something else."""
+    def begin(self, job: Mapping[str, Any]) -> None:
+        """Make the folder and write the job into it, before anything else; refuse one that holds something else.
+
+        What makes a row's answer must be the same: input, question, flow, budget, model. The code's version may
+        differ, which is said.
+        """
         self._system.makedirs(self._path, exist_ok=True)
-        others = [one for one in self._names() if not one.endswith((".parquet", ".new", ".jsonl"))]
+        others = [one for one in self._names() if not one.endswith((".parquet", ".new", ".jsonl", f"/{JOB}"))]
         if others:
             raise UsageError(
                 f"{self.address} holds {others[0].rsplit('/', 1)[-1]}: give a folder of its own for the output"
             )
+        asked, now = json.loads(json.dumps(job)), environment()
+        path = f"{self._path}/{JOB}"
+        if not self._system.exists(path):
+            if self._shards():
+                raise UsageError(f"{self.address} holds rows of a job that nobody wrote down: choose another folder")
+            with self._system.open(path, "wb") as file:
+                file.write(json.dumps({"job": asked, "made_with": now}, indent=2, sort_keys=True).encode())
+            return
+        try:
+            with self._system.open(path, "rb") as file:
+                written = json.loads(file.read())
+            before, made_with = dict(written["job"]), written["made_with"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} cannot be read ({error!r}): choose another folder") from error
+        changed = sorted(name for name in asked.keys() | before.keys() if asked.get(name) != before.get(name))
+        if changed:
+            what = "; ".join(f"{name} was {before.get(name)!r}, is {asked.get(name)!r}" for name in changed)
+            raise UsageError(f"{self.address} holds another job ({what}): choose another folder")
+        if made_with != now:
+            log.warning("%s was begun with other software or on another machine", self.address)
 
     def _names(self) -> list[str]:
         return sorted(self._system.ls(self._path, detail=False)) if self._system.isdir(self._path) else []
@@ -74,13 +107,18 @@ class Shards:
         self._system.invalidate_cache()
         return [name for name in self._names() if name.endswith(".parquet")]
 
-    def done(self) -> set[str]:
-        """Ids of all rows that stand in a shard."""
-        found: set[str] = set()
+    def done(self) -> dict[str, set[str]]:
+        """The keys of all rows that stand in a shard, by id."""
+        found: dict[str, set[str]] = {}
+        for table in self._tables(["id", "key"]):
+            for identity, key in zip(table["id"].to_pylist(), table["key"].to_pylist(), strict=True):
+                found.setdefault(identity, set()).add(key)
+        return found
+
+    def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         for name in self._shards():
             with self._system.open(name, "rb") as file:
-                found.update(pq.read_table(file, columns=["id"])["id"].to_pylist())
-        return found
+                yield pq.read_table(file, columns=list(columns))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Everything, shard by shard."""
@@ -88,19 +126,16 @@ class Shards:
             with self._system.open(name, "rb") as file:
                 yield from pq.read_table(file).to_pylist()
 
-    def failed(self) -> int:
-        """How many rows have an error."""
-        count = 0
-        for name in self._shards():
-            with self._system.open(name, "rb") as file:
-                errors = pq.read_table(file, columns=["error"])["error"]
-                count += len(errors) - errors.null_count
-        return count
+    def failed(self) -> Counter[str]:
+        """How many rows have an error, by its kind."""
+        return Counter(
+            error["kind"] for table in self._tables(["error"]) for error in table["error"].to_pylist() if error
+        )
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         """One shard."""
         ordered = sorted(rows, key=lambda row: str(row["id"]))
-        name = hashlib.sha256("\0".join(str(row["id"]) for row in ordered).encode()).hexdigest()[:24]
+        name = hashlib.sha256("\0".join(f"{row['id']}\0{row['key']}" for row in ordered).encode()).hexdigest()[:24]
         self._put(f"{self._path}/part-{name}.parquet", ordered)
 
     def _put(self, final: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -109,13 +144,13 @@ class Shards:
             pq.write_table(pa.Table.from_pylist(list(rows), SCHEMA), file)
         self._system.mv(aside, final)
 
-    def forget_failed(self) -> int:
-        """Take rows with an error out, so that they are done again; returns how many."""
+    def forget(self, unwanted: Callable[[Mapping[str, Any]], bool]) -> int:
+        """Take rows out; returns how many."""
         forgotten = 0
         for name in self._shards():
             with self._system.open(name, "rb") as file:
                 rows = pq.read_table(file).to_pylist()
-            kept = [row for row in rows if row["error"] is None]
+            kept = [row for row in rows if not unwanted(row)]
             if len(kept) < len(rows):
                 forgotten += len(rows) - len(kept)
                 self._put(name, kept) if kept else self._system.rm(name)

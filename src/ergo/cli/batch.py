@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ergo.cli.model import add_model_arguments, model_from
 from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, follow, note, say
 from ergo.core.errors import MissingExtra, UsageError
+from ergo.samples.tables import ending_of
 
 if TYPE_CHECKING:
     from ergo.backends import Model
@@ -56,6 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", type=int, default=256, metavar="N", help="rows in an output file (default: %(default)s)"
     )
+    parser.add_argument(
+        "--stop-after",
+        type=int,
+        default=50,
+        metavar="N",
+        help="failures of the model in a row at which to stop (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--price",
+        type=float,
+        nargs=2,
+        metavar=("IN", "OUT"),
+        help="of a million prompt and a million output tokens: progress then shows the cost (default: none)",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows (default: all)")
     parser.add_argument(
         "--retry-failed", action="store_true", help="ask again what failed in earlier sessions (default: no)"
@@ -81,32 +96,45 @@ def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> int:
     """Progress on stderr; the last line says where the rows lie."""
     try:
         from ergo.batch.rows import read_rows
-        from ergo.batch.run import Fleet, run_here, run_on_ray
+        from ergo.batch.run import Fleet, Price, Remaining, run_here, run_on_ray
         from ergo.batch.shards import Shards
         from ergo.batch.worker import BatchConfig, Worker
     except ImportError as error:
         raise MissingExtra("ergo batch", "batch") from error
-    if min(args.concurrency, args.shard, args.num_actors, args.max_tokens, args.limit or 1) < 1:
-        raise UsageError("--concurrency, --shard, --num-actors, --max-tokens and --limit are at least 1")
-    shards = Shards(args.output)
-    shards.prepare()
-    if args.retry_failed:
-        note(f"{shards.forget_failed()} failed rows are asked again")
+    if min(args.concurrency, args.shard, args.num_actors, args.max_tokens, args.stop_after, args.limit or 1) < 1:
+        raise UsageError("--concurrency, --shard, --num-actors, --max-tokens, --stop-after and --limit are at least 1")
     rows = read_rows(args.input, args.question, args.options)
-    if args.limit:
-        rows = islice(rows, args.limit)
+    if ending_of(args.input) is None or args.limit:
+        rows = iter(known := list(islice(rows, args.limit)))  # counted where counting costs nothing
+    else:
+        known = None
+    shards = Shards(args.output)
+    shards.begin(job_of(args))
+    if args.retry_failed:
+        note(f"{shards.forget(lambda row: row['error'] is not None):,} failed rows are asked again")
     config = BatchConfig(args.flow, args.budget, args.max_tokens)
+    price = Price(*args.price) if args.price else None
+    stopped = None
     if args.where == "local":
-        known = list(rows) if args.limit else None  # counted only where counting costs nothing
-        total = len(known) - len({row.id for row in known} & shards.done()) if known is not None else None
-        worker = Worker(open_model(), config, args.concurrency)
-        progress = run_here(rows if known is None else known, shards, worker, args.shard, total)
+        total = sum(1 for _ in Remaining(shards).of(known)) if known is not None else None
+        worker = Worker(open_model(), config, args.concurrency, args.stop_after)
+        follow(run_here(rows, shards, worker, args.shard, total, price))
+        stopped = worker.stopped
     else:
         fleet = Fleet(None if args.where == "ray" else args.where, args.num_actors, args.concurrency, args.gpus)
-        progress = run_on_ray(rows, shards, open_model, config, fleet, args.shard)
-    follow(progress)
+        follow(run_on_ray(rows, shards, open_model, config, fleet, args.shard, price))
     failed = shards.failed()
-    if failed and not args.retry_failed:
-        note(f"{failed:,} rows have an error: --retry-failed asks them again")
+    if stopped:
+        note(f"stopped: {stopped}")
+    if failed:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in failed.most_common())
+        note(f"{failed.total():,} rows have an error ({kinds}): --retry-failed asks them again")
     say(f"rows in {args.output}")
-    return SOME_FAILED if failed else ALL_ANSWERED
+    return SOME_FAILED if failed or stopped else ALL_ANSWERED
+
+
+def job_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What makes a row's answer: two jobs that differ here do not share a folder."""
+    names = ("input", "question", "options", "flow", "budget", "max_tokens", "model", "served_name", "adapter", "family",
+             "dtype", "quantization", "force_region")  # fmt: skip
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}

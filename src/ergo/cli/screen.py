@@ -68,6 +68,9 @@ def _line(now: Progress) -> str:
         parts.append(f"{now.failed:,} failed")
     if now.vision_tokens is not None:
         parts.append(f"{now.vision_tokens:,} vision tokens, {now.vision_tokens / max(now.done, 1):.0f} each")
+    if now.cost is not None:
+        whole = f" of about {now.cost * now.total / now.done:,.2f}" if now.total and now.done else ""
+        parts.append(f"cost {now.cost:,.2f}{whole}")
     return ", ".join(parts)
 
 

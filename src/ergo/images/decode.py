@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -39,6 +40,20 @@ _TILE_WIDTH, _SUBFILE_TYPE = 322, 254  # TIFF tags: of files stored as tiles; bi
 
 MAX_SIDE = 1_000_000
 """Pixels of the longest side: a sliver longer than this costs more to show than its area suggests."""
+
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """What the names of such files end in, lower case."""
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in KINDS)
+
+
+def begins_a_picture(start: bytes) -> bool:
+    """Whether a file of one of these kinds may begin with these bytes."""
+    Image.init()
+    accepting = (Image.OPEN[kind][1] for kind in KINDS if kind in Image.OPEN)
+    return len(start) >= 16 and any(accepts and accepts(start) is True for accepts in accepting)
+
 
 PictureSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.uint8] | Picture"
 """What `load_image` takes: a path, a data URI, the bytes of a file or a file opened in binary mode, a Pillow image,

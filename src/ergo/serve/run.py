@@ -39,7 +39,8 @@ class Lifetime(uvicorn.Server):
         if self._server.engine.stopping:
             super().handle_exit(sig, frame)
             return
-        log.warning("stopping: %d questions in progress", self._server.engine.in_progress)
+        if self._server.engine.in_progress:
+            log.warning("stopping, after %d questions in progress", self._server.engine.in_progress)
         self._server.engine.stopping = True
         self._captured_signals.append(sig)  # so that the process ends as that signal would end it
 

@@ -10,7 +10,7 @@ class Progress:
     """Counts of this session, for one part of a run.
 
     part: its name; "" where a run has only one. done: answered or failed. total: there are to do, None while
-    unknown. right: of those done, where there is a truth to compare with.
+    unknown. right: of those done, where there is a truth to compare with. cost: at the price that was given.
     """
 
     part: str
@@ -20,6 +20,7 @@ class Progress:
     total: int | None = None
     right: int | None = None
     vision_tokens: int | None = None
+    cost: float | None = None
 
     @property
     def rate(self) -> float:
