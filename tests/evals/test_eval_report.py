@@ -153,7 +153,7 @@ def test_seeds_repeat_samples_and_intervals_are_over_samples(tmp_path: Path) -> 
 
     [figures] = reported(tmp_path, lambda: samples(20), model(by_sample), [ONE_LOOK], Protocol(seeds=3)).figures
     assert (figures.samples, figures.answers, figures.accuracy) == (20, 60, 0.5)
-    assert figures.interval_method == "cluster bootstrap"
+    assert figures.interval_method == "wilson by cluster"
     assert figures.accuracy_interval[1] - figures.accuracy_interval[0] > 0.35
 
 
