@@ -118,13 +118,13 @@ class Shards:
     def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         for name in self._shards():
             with self._system.open(name, "rb") as file:
-                yield pq.read_table(file, columns=list(columns))
+                yield pq.read_table(file, columns=list(columns), use_threads=False)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Everything, shard by shard."""
         for name in self._shards():
             with self._system.open(name, "rb") as file:
-                yield from pq.read_table(file).to_pylist()
+                yield from pq.read_table(file, use_threads=False).to_pylist()
 
     def failed(self) -> Counter[str]:
         """How many rows have an error, by its kind."""
@@ -149,7 +149,7 @@ class Shards:
         forgotten = 0
         for name in self._shards():
             with self._system.open(name, "rb") as file:
-                rows = pq.read_table(file).to_pylist()
+                rows = pq.read_table(file, use_threads=False).to_pylist()
             kept = [row for row in rows if not unwanted(row)]
             if len(kept) < len(rows):
                 forgotten += len(rows) - len(kept)

@@ -114,9 +114,14 @@ def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> int:
         note(f"{shards.forget(lambda row: row['error'] is not None):,} failed rows are asked again")
     config = BatchConfig(args.flow, args.budget, args.max_tokens)
     price = Price(*args.price) if args.price else None
+    remaining = Remaining(shards)
+    left = remaining.of(read_rows(args.input, args.question, args.options) if known is None else known)
     stopped = None
-    if args.where == "local":
-        total = sum(1 for _ in Remaining(shards).of(known)) if known is not None else None
+    if next(left, None) is None:  # no model is opened for it
+        remaining.drop_outdated()
+        note("nothing left to do")
+    elif args.where == "local":
+        total = 1 + sum(1 for _ in left) if known is not None else None
         worker = Worker(open_model(), config, args.concurrency, args.stop_after)
         follow(run_here(rows, shards, worker, args.shard, total, price))
         stopped = worker.stopped
