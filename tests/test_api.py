@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -355,6 +355,8 @@ def test_the_three_flows_and_how_they_sample() -> None:
         ({"options": "red"}, r"such as \['red', 'blue'\], not 'red'"),
         ({"options": [1, 2]}, r"such as \['red', 'blue'\], not \[1, 2\]"),
         ({"picture": 7}, "an array of uint8, not a int"),
+        ({"family": "qwen3_vl"}, "a Model knows its family"),
+        ({"max_looks": 0}, "max_looks is at least 1"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(how: dict[str, Any], says: str) -> None:
@@ -387,6 +389,23 @@ def test_looks_of_a_model_are_within_its_family_s_budget() -> None:
     looking = fake().look_config()
     assert looking.coarse == looking.close
     assert (looking.coarse.max_tokens, looking.coarse.patch) == (640, 28)
+
+
+def test_a_family_is_said_by_name_or_as_an_object() -> None:
+    mine = replace(QWEN2_5_VL, name="mine", prompts=replace(QWEN2_5_VL.prompts, region="Find {question}"))
+    for family, said in (("qwen3_vl", "qwen3_vl"), (mine, "mine")):
+        result = ergo.ask(GREEN, "Which?", model=SCRIPTED, family=family, budget=64)
+        assert result.turns[0].views[0].patch == (32 if said == "qwen3_vl" else 28)
+        assert result.requests[0].chat[-1].text.startswith("Find Which?") == (said == "mine")
+    with pytest.raises(UsageError, match="no family is called 'llava'"):
+        ergo.ask(GREEN, "Which?", model=SCRIPTED, family="llava")
+
+
+def test_as_needed_looks_no_oftener_than_allowed() -> None:
+    for most in (1, 2, 4):
+        opened = fake("<zoom>[0, 0, 200, 200]</zoom>" for _ in range(9))
+        ergo.ask(GREEN, "Which?", model=opened, flow="as_needed", max_looks=most)
+        assert len(asked_of(opened)) == most
 
 
 # ── any file ───────────────────────────────────────────────────────────────────────────────────

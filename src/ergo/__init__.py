@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TrainingStopped,
         UsageError,
     )
-    from ergo.core.flows import Answer, LookConfig, Question, coarse_to_fine, crop_only, one_look
+    from ergo.core.flows import Answer, LookConfig, Question, as_needed, coarse_to_fine, crop_only, one_look
     from ergo.core.geometry import Box, Size, TokenBudget
     from ergo.core.messages import Completion, Message, Request, Sampling, Seconds, Usage
     from ergo.core.runner import Backend, Trace, Turn
@@ -72,6 +72,7 @@ __all__ = [
     "UsageError",
     "View",
     "aask",
+    "as_needed",
     "ask",
     "ask_many",
     "coarse_to_fine",
@@ -87,7 +88,7 @@ _HOMES = {
     "ergo.backends": "Model open_backend",
     "ergo.backends.scripted": "ScriptedBackend",
     "ergo.core.errors": "BackendError DataError ErgoError MissingExtra PictureError TrainingStopped UsageError",
-    "ergo.core.flows": "Answer LookConfig Question coarse_to_fine crop_only one_look",
+    "ergo.core.flows": "Answer LookConfig Question as_needed coarse_to_fine crop_only one_look",
     "ergo.core.geometry": "Box Size TokenBudget",
     "ergo.core.messages": "Completion Message Request Sampling Seconds Usage",
     "ergo.core.runner": "Backend Trace Turn",

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial, wraps
 from pathlib import Path
 from threading import Condition, Lock
@@ -19,6 +19,7 @@ from ergo.core.flows import Flow, Question, check_flow, start_flow
 from ergo.core.geometry import Box
 from ergo.core.messages import Completion, Request, Sampling
 from ergo.core.runner import Backend, Trace, drive
+from ergo.families.base import ModelFamily
 from ergo.grading import choice_of
 from ergo.images.decode import PictureSource, load_image
 from ergo.images.picture import Picture
@@ -111,9 +112,11 @@ def ask(
     options: Sequence[str] = (),
     *,
     model: str | Model = "ergo-tiny",
+    family: str | ModelFamily | None = None,
     budget: int | None = None,
     region: Box | Sequence[float] | None = None,
     flow: str | None = None,
+    max_looks: int = 3,
     max_tokens: int = 1024,
     temperature: float = 0.0,
     seed: int | None = None,
@@ -125,17 +128,19 @@ def ask(
     options: texts to choose from, in the order shown; empty for a free answer.
     model: a name as `open_backend` takes it, or a Model, opened with settings or made of parts of one's own.
         The model last named stays open for the next call.
+    family: how a model that was named is spoken to, where neither its name nor its configuration says so.
     budget: most vision tokens of each look; None for the model family's own.
     region: (left, top, right, bottom) in pixels of the picture: only this part is looked at (flow crop_only).
-    flow: coarse_to_fine unless there is a region; one_look is the direct baseline.
+    flow: coarse_to_fine unless there is a region; one_look is the direct baseline; as_needed answers at once or
+        looks closer, at up to max_looks views in all.
     max_tokens: of each reply. temperature: 0 is greedy.
 
     A picture that cannot be opened raises PictureError; a model that does not answer is `result.error`.
     """
-    plan = _plan(budget, region, flow, max_tokens, temperature, seed)
+    plan = _plan(budget, region, flow, max_looks, max_tokens, temperature, seed)
     posed = _question(question, options)
     loaded = load_picture(picture)  # first: a model takes longer to open than a picture to fail
-    opened = _opened(model)
+    opened = _opened(model, family)
     trace = drive((None, lambda: plan.flow_of(loaded, posed, opened)), _shared(opened.backend))
     return _result(trace, loaded, posed)
 
@@ -167,9 +172,11 @@ def ask_many(
     inquiries: Iterable[Inquiry],
     *,
     model: str | Model = "ergo-tiny",
+    family: str | ModelFamily | None = None,
     budget: int | None = None,
     region: Box | Sequence[float] | None = None,
     flow: str | None = None,
+    max_looks: int = 3,
     max_tokens: int = 1024,
     temperature: float = 0.0,
     seed: int | None = None,
@@ -179,12 +186,11 @@ def ask_many(
 
     A picture that cannot be opened is the `error` of its Result, as a model that does not answer is.
     """
-    plan = _plan(budget, region, flow, max_tokens, temperature, seed)
-    return _in_order(inquiries, plan, model, concurrency)
+    plan = _plan(budget, region, flow, max_looks, max_tokens, temperature, seed)
+    return _in_order(inquiries, plan, _opened(model, family), concurrency)
 
 
-def _in_order(inquiries: Iterable[Inquiry], plan: _Plan, model: str | Model, concurrency: int) -> Iterator[Result]:
-    opened = _opened(model)
+def _in_order(inquiries: Iterable[Inquiry], plan: _Plan, opened: Model, concurrency: int) -> Iterator[Result]:
     pictures: dict[int, Picture] = {}
     questions: dict[int, Question] = {}
 
@@ -215,16 +221,19 @@ class _Plan:
     flow: str
     region: Box | None
     budget: int | None
+    max_looks: int
     sampling: Sampling
 
     def flow_of(self, picture: Picture, question: Question, model: Model) -> Flow:
-        return start_flow(self.flow, picture, question, model.look_config(self.budget, self.sampling), self.region)
+        config = replace(model.look_config(self.budget, self.sampling), max_looks=self.max_looks)
+        return start_flow(self.flow, picture, question, config, self.region)
 
 
 def _plan(
     budget: int | None,
     region: Box | Sequence[float] | None,
     flow: str | None,
+    max_looks: int,
     max_tokens: int,
     temperature: float,
     seed: int | None,
@@ -235,7 +244,9 @@ def _plan(
         raise UsageError(f"a region is for crop_only, which looks at nothing else; {name} finds its own")
     if not isinstance(region, Box | None):
         region = _box(region)
-    return _Plan(name, region, budget, Sampling(max_tokens, temperature, seed=seed))
+    if max_looks < 1:
+        raise UsageError(f"max_looks is at least 1, not {max_looks}")
+    return _Plan(name, region, budget, max_looks, Sampling(max_tokens, temperature, seed=seed))
 
 
 def _box(corners: Sequence[float]) -> Box:
@@ -271,19 +282,22 @@ def _result(trace: Trace, picture: Picture | None, question: Question) -> Result
 # ── one model, many callers ────────────────────────────────────────────────────────────────────
 
 
-def _opened(model: str | Model) -> Model:
+def _opened(model: str | Model, family: str | ModelFamily | None) -> Model:
     if isinstance(model, Model):
+        if family is not None:
+            raise UsageError("a Model knows its family: Model.of(model.backend, family) makes one of another")
         return model
     with _opening:
-        return _last_opened(model, _stamp(model))
+        opened = _last_opened(model, family if isinstance(family, str) else None, _stamp(model))
+    return replace(opened, family=family) if isinstance(family, ModelFamily) else opened
 
 
 _opening = Lock()
 
 
 @lru_cache(maxsize=1)
-def _last_opened(name: str, stamp: int) -> Model:
-    return open_backend(name)
+def _last_opened(name: str, family: str | None, stamp: int) -> Model:
+    return open_backend(name, family)
 
 
 def _stamp(name: str) -> int:

@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flow", choices=tuple(FLOWS), help="how to look (default: coarse_to_fine; crop_only with --region)"
     )
     parser.add_argument(
+        "--max-looks", type=int, default=3, metavar="N", help="for as_needed, views in all (default: %(default)s)"
+    )
+    parser.add_argument(
         "--budget", type=int, metavar="N", help="most vision tokens of each look (default: the model family's)"
     )
     parser.add_argument(
@@ -89,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         budget=args.budget,
         region=args.region,
         flow=args.flow,
+        max_looks=args.max_looks,
         max_tokens=args.max_tokens,
         temperature=args.temperature,
         seed=args.seed,
@@ -154,10 +158,10 @@ def _lines(result: Result) -> Iterator[str]:
         chosen = result.choice
         text = f"({chosen.letter}) {chosen.text}" if chosen else answer.text or "(none)"
         yield f"answer    {text}{_aside(answer.reading)}"
-        if answer.region:
-            share = answer.region.area / picture.size.area
-            yield f"region    {answer.region}, {share:.1%} of {picture.size} pixels{_aside(answer.region_reading)}"
-        elif answer.fallback:
+        for region in answer.regions:
+            share = region.area / picture.size.area
+            yield f"region    {region}, {share:.1%} of {picture.size} pixels{_aside(answer.region_reading)}"
+        if answer.fallback:
             yield f"region    none that could be read ({answer.region_reading}): looked at the whole picture again"
         if answer.thought:
             yield f"thought   {answer.thought}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ergo.cli.model import add_model_arguments, model_from
 from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, follow, note, say
 from ergo.core.errors import MissingExtra, UsageError
+from ergo.core.flows import FLOWS
 from ergo.samples.tables import ending_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flow",
         default="coarse_to_fine",
-        choices=("coarse_to_fine", "one_look"),
+        choices=tuple(flow for flow in FLOWS if flow != "crop_only"),
         help="how to look (default: %(default)s)",
     )
     parser.add_argument(

@@ -111,7 +111,7 @@ def evaluate_and_report(args: argparse.Namespace, model: Model) -> int:
 def _config(
     args: argparse.Namespace, data: benchmarks.DataSet, model: Model, chosen: tuple[Condition, ...]
 ) -> dict[str, Any]:
-    """What a run is: change any of it, and it is another run. The window is not: it changes no answer."""
+    """What a run is: change any of it, and it is another run. The concurrency is not: it changes no answer."""
     folder = Path(model.name)
     return {
         "benchmark": data.name,

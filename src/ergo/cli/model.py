@@ -121,6 +121,22 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
         help="of the weights (default: as stored on a GPU, float32 on a CPU)",
     )
     local.add_argument(
+        "--device-map",
+        choices=("auto", "balanced", "balanced_low_0", "sequential"),
+        help="instead of --device, how it is spread over several (default: not)",
+    )
+    local.add_argument(
+        "--attention",
+        metavar="NAME",
+        help="as sdpa, eager or flash_attention_2 (default: what transformers chooses)",
+    )
+    local.add_argument("--quantization", choices=("4bit", "8bit"), help="of the language half (default: none)")
+    local.add_argument(
+        "--generation",
+        choices=("request", "checkpoint"),
+        help="whose repetition penalty and top-k apply (default: request, which has none)",
+    )
+    local.add_argument(
         "--batch-size",
         dest="batch",
         type=int,
