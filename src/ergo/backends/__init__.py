@@ -60,14 +60,16 @@ class Model:
         chosen = family_named(family) if isinstance(family, str) else family
         return cls(backend, chosen, patch or chosen.patch, name)
 
-    def look_config(self, budget: int | None = None, sampling: Sampling | None = None) -> LookConfig:
+    def look_config(
+        self, budget: int | None = None, sampling: Sampling | None = None, max_looks: int = LookConfig.max_looks
+    ) -> LookConfig:
         """Budgets for this model: the same hard limit for the coarse and for the close view.
 
         budget: most vision tokens of each look; None for the family's default.
         """
         tokens = budget if budget is not None else self.family.budget
         limit = self.family.token_budget(tokens, self.patch)
-        return LookConfig(self.family, limit, limit, sampling or Sampling())
+        return LookConfig(self.family, limit, limit, sampling or Sampling(), max_looks)
 
 
 ENDPOINTS = frozenset(get_args(ServerName)) - {"other"}

@@ -21,6 +21,7 @@ VERBS = {
     "eval": "measure a model on a benchmark",
     "report": "report on runs of eval, and compare them",
     "bench": "time one look against two, beside what the hardware allows",
+    "probe": "what a model and its server really do: frame, tokens, cache; and the flags to use",
     "serve": "an OpenAI-compatible endpoint that looks twice, and its page",
     "batch": "the same two looks over millions of pictures",
     "train": "train a policy by a recipe",

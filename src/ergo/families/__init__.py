@@ -51,6 +51,10 @@ _QUANTISED = re.compile(
 )
 
 
+class UnknownFamily(UsageError):
+    """A model that no family claims."""
+
+
 def plain_name(name: str) -> str:
     """A served name or path, reduced to what families are matched by.
 
@@ -85,7 +89,7 @@ def family_of_served(*names: str) -> ModelFamily:
         for family in FAMILIES.values():
             if any(re.fullmatch(pattern, plain_name(name)) for pattern in family.served):
                 return family
-    raise UsageError(f"no family claims {' or '.join(map(repr, names))}: {_SAY_WHICH}")
+    raise UnknownFamily(f"no family claims {' or '.join(map(repr, names))}: {_SAY_WHICH}")
 
 
 def family_of_checkpoint(model_type: str) -> ModelFamily:
@@ -93,7 +97,7 @@ def family_of_checkpoint(model_type: str) -> ModelFamily:
     for family in FAMILIES.values():
         if model_type in family.model_types:
             return family
-    raise UsageError(f"no family claims checkpoints of type {model_type!r}: {_SAY_WHICH}")
+    raise UnknownFamily(f"no family claims checkpoints of type {model_type!r}: {_SAY_WHICH}")
 
 
 _SAY_WHICH = f"say which it answers like with --family ({', '.join(FAMILIES)}); `ergo probe` tells them apart"
