@@ -11,6 +11,7 @@ import pytest
 from ergo.backends import open_backend
 from ergo.backends.loopback import LOOPBACK
 from ergo.core.errors import UsageError
+from ergo.core.messages import Sampling
 from ergo.serve.app import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,3 +64,8 @@ def test_the_versions_are_those_of_pyproject() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     bound = "transformers>={},<{}".format(*bridge.TESTED)
     assert bound in extras["local"]
+
+
+def test_an_empty_stop_string_is_refused() -> None:
+    with pytest.raises(UsageError, match="no stop string empty"):
+        Sampling(stop=("x", ""))

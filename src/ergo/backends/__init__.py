@@ -117,8 +117,9 @@ def _open_local(name: str, family: str | None, settings: LocalSettings) -> Model
         raise MissingExtra(f"running {name} in this process", "local") from error
     try:
         backend = TransformersBackend.open(name, settings)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        # no such name, no or broken weights, a kind that transformers does not know, weights of other shapes
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        # no or broken weights, a kind that transformers does not know, weights of other shapes, or an attention
+        # implementation or quantisation that wants a package
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UsageError(
             f"{name} cannot be loaded ({reason.strip()}): "

@@ -17,26 +17,47 @@ ServerName = Literal[
     "vllm", "sglang", "llama.cpp", "ollama", "lmstudio", "openai", "azure", "openrouter", "gemini", "anthropic", "other"
 ]
 
+Quantization = Literal["4bit", "8bit"]
+GenerationSource = Literal["request", "checkpoint"]
+
 
 @dataclass(frozen=True)
 class LocalSettings:
     """How a checkpoint runs in this process.
 
     adapter: a LoRA adapter's Hub name or folder, merged into the weights.
-    device: cuda if there is one, else cpu. dtype: auto is as stored on a GPU and float32 on a CPU.
-    batch: most requests computed together. reuse: keep keys and values for the second look.
+    device: where all of it goes, such as cuda:1; cuda if there is one, else cpu.
+    device_map: instead, how it is spread over several: auto, balanced, balanced_low_0 or sequential.
+    dtype: of the weights, such as bfloat16; auto is as stored on a GPU and float32 on a CPU.
+    attention: transformers' implementation: sdpa, eager, flash_attention_2 ...; None for its own choice.
+    quantization: 4bit or 8bit, of the language half; the vision tower keeps its precision, for boxes depend on it.
+    generation: whose repetition penalty and top-k apply. request: none, as in training and in all our figures;
+        checkpoint: those of its generation_config.json (Qwen2.5-VL: 1.05).
+    batch: most requests computed together. reuse: keep the first look's cache for the second.
     force_region: hold replies that should name a region to a well-formed <zoom>[...]</zoom>.
     """
 
     adapter: str | None = None
     device: str | None = None
+    device_map: str | None = None
     dtype: str = "auto"
+    attention: str | None = None
+    quantization: Quantization | None = None
+    generation: GenerationSource = "request"
     batch: int = 8
     reuse: bool = True
     force_region: bool = False
 
     def __post_init__(self) -> None:
         _at_least("batch", self.batch, 1)
+        _one_of("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
+        _one_of("device_map", self.device_map, ("auto", "balanced", "balanced_low_0", "sequential"))
+        _one_of("quantization", self.quantization, get_args(Quantization))
+        _one_of("generation", self.generation, get_args(GenerationSource))
+        if self.device and self.device_map:
+            raise UsageError(
+                f"device puts a model in one place, device_map spreads it: not both ({self.device}, {self.device_map})"
+            )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ keeps to itself, sampling.py draws tokens, constrain.py holds a reply to the for
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,14 +23,25 @@ import torch
 from transformers import DynamicCache
 
 from ergo.backends.settings import LocalSettings
-from ergo.backends.transformers.bridge import Kept, check_version, forward, image_features, joined, kept_of
+from ergo.backends.transformers.bridge import (
+    Kept,
+    check_version,
+    forward,
+    image_features,
+    is_recurrent,
+    joined,
+    kept_of,
+    part_of,
+)
 from ergo.backends.transformers.constrain import RegionForcer
 from ergo.backends.transformers.loading import load_checkpoint
 from ergo.backends.transformers.processor import Prepared, Processor, rope_positions
-from ergo.backends.transformers.sampling import end_ids, generator_for, sample
+from ergo.backends.transformers.sampling import Penalties, end_ids, generator_for, sample
 from ergo.core.errors import BackendError
 from ergo.core.messages import Completion, Request, Sampling, Seconds, Usage
 from ergo.families.base import ModelFamily
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,8 +84,7 @@ class TransformersBackend:
 
     batch: most requests computed together. reuse: keep keys and values for the second look.
     force_region: replies that should name a region are held to a well-formed <zoom>[...]</zoom>.
-    Generation settings are those of the request alone: a checkpoint's own repetition penalty or
-    temperature is not applied.
+    penalties: a repetition penalty and top-k beside what requests say; none unless given (LocalSettings.generation).
     """
 
     parallel = False
@@ -86,6 +97,7 @@ class TransformersBackend:
         batch: int = 8,
         reuse: bool = True,
         force_region: bool = False,
+        penalties: Penalties = Penalties(),
     ) -> None:
         check_version()
         self.model = model.eval()
@@ -94,14 +106,22 @@ class TransformersBackend:
         self.batch = batch
         self.reuse = reuse
         self.force_region = force_region
+        self.penalties = penalties
         self._ends = end_ids(model, processor.end_id)
+        self._recurrent = is_recurrent(model)
 
     @classmethod
     def open(cls, name: str, settings: LocalSettings | None = None) -> TransformersBackend:
         """Load a checkpoint by Hub name or folder."""
         settings = settings or LocalSettings()
         found = load_checkpoint(name, settings)
-        return cls(found.model, found.processor, found.family, settings.batch, settings.reuse, settings.force_region)
+        stated = Penalties.of(found.model.generation_config)
+        penalties = stated if settings.generation == "checkpoint" else Penalties()
+        if penalties != stated:
+            logger.info("%s asks for %s: not applied (generation='checkpoint' would)", name, stated)
+        return cls(
+            found.model, found.processor, found.family, settings.batch, settings.reuse, settings.force_region, penalties
+        )
 
     # ── answering ──────────────────────────────────────────────────────────────────────────────
     def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
@@ -193,7 +213,10 @@ class TransformersBackend:
         """
         device = self.model.device
         old = max(row.cached for row in rows)
-        new = max(len(row.prepared.ids) - row.cached for row in rows)
+        lengths = {len(row.prepared.ids) - row.cached for row in rows}
+        new = max(lengths)
+        if old and len(lengths) > 1 and self._recurrent:
+            return self._prefill_one_by_one(rows, features)
         ids = torch.full((len(rows), new), self.processor.tokenizer.pad_token_id or 0)
         mask = torch.zeros((len(rows), old + new), dtype=torch.long)
         positions = torch.zeros((3, len(rows), new), dtype=torch.long)
@@ -207,10 +230,28 @@ class TransformersBackend:
             mask[number, old + new - len(fresh) :] = 1
             # not the count of tokens: a picture's tokens share positions, so the text goes on at a lower number
             following[number] = places.max() + 1
-        cache = joined([row.past.cache if row.past else None for row in rows], old, self.model)
+        cache = joined([row.past.cache for row in rows if row.past], self.model)
         mask = mask.to(device)
         logits = forward(self.model, ids.to(device), mask, positions.to(device), cache, features)
         return cache, mask, logits, following.to(device)
+
+    def _prefill_one_by_one(
+        self, rows: list[Row], features: Any
+    ) -> tuple[DynamicCache, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same without padding between old and new: a recurrent layer would forget a little at each of it."""
+        kept, logits, following, seen = [], [], [], 0
+        for row in rows:
+            views = len(row.prepared.views) - row.views_seen
+            cache, mask, last, position = self._prefill([row], part_of(features, seen, seen + views) if views else None)
+            kept.append(kept_of(cache, 0, mask[0]))
+            logits.append(last)
+            following.append(position)
+            seen += views
+        longest = max(part.length for part in kept)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long, device=self.model.device)
+        for number, part in enumerate(kept):
+            mask[number, longest - part.length :] = 1
+        return joined(kept, self.model), mask, torch.cat(logits), torch.cat(following)
 
     def _decode(
         self, rows: list[Row], cache: DynamicCache, mask: torch.Tensor, logits: torch.Tensor, following: torch.Tensor
@@ -239,6 +280,8 @@ class TransformersBackend:
         scores = logits.float()
         scores[:, self.processor.unsayable] = -torch.inf
         for number, row in enumerate(rows):
+            if self.penalties != Penalties():
+                self.penalties.apply(scores[number], (*row.prepared.ids, *row.ids), drawn=sampling.temperature > 0)
             if row.forcer and not row.stopped:
                 row.forcer.restrict(scores[number], row.ids, sampling.max_tokens - len(row.ids), self._ends)
         chosen = sample(scores, sampling, [row.generator for row in rows])

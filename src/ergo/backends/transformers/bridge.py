@@ -17,6 +17,7 @@ import torch
 import transformers
 from packaging.version import Version
 from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionLayer
 
 # not from the top: in some versions that name wants torchvision, the class itself does not
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
@@ -43,6 +44,11 @@ def check_version(version: str = transformers.__version__) -> None:
 def image_features(model: Any, pixels: torch.Tensor, grids: torch.Tensor) -> Any:
     """What the vision tower makes of views: pixel patches and grids [views, 3], as `forward` takes it."""
     return model.model.get_image_features(pixels.to(model.dtype), grids, return_dict=True)
+
+
+def part_of(features: Any, start: int, stop: int) -> Any:
+    """The features of some of the views, for models without deepstack features, which would need cutting as well."""
+    return type(features)(pooler_output=features.pooler_output[start:stop])
 
 
 def forward(
@@ -73,32 +79,52 @@ def forward(
 
 @dataclass(frozen=True)
 class Kept:
-    """One conversation's cache. layers: keys and values [heads, length, head_dim], without padding."""
+    """One conversation's cache, after `length` tokens.
+
+    layers: of an attention layer keys and values [heads, length, head_dim], without padding; of a recurrent one
+    (Qwen3.5's gated delta nets) the convolution's last inputs and the state, which can be continued but, unlike
+    keys and values, never cut back to fewer tokens.
+    """
 
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     length: int
 
 
+def is_recurrent(model: Any) -> bool:
+    """Whether some of its layers keep a state instead of keys and values."""
+    return "linear_attention" in (getattr(model.config.get_text_config(), "layer_types", None) or ())
+
+
 def kept_of(cache: DynamicCache, row: int, mask: torch.Tensor) -> Kept:
     """One row's part of a batched cache; mask [length] of what is not padding."""
     places = mask.nonzero()[:, 0]
-    layers = tuple((layer.keys[row][:, places], layer.values[row][:, places]) for layer in cache.layers)
-    return Kept(layers, len(places))
+    layers = []
+    for layer in cache.layers:
+        if isinstance(layer, LinearAttentionLayer):
+            # copied: the layer writes its next state into the same memory
+            layers.append((layer.conv_states[0][row].clone(), layer.recurrent_states[0][row].clone()))
+        else:
+            layers.append((layer.keys[row][:, places], layer.values[row][:, places]))
+    return Kept(tuple(layers), len(places))
 
 
-def joined(parts: Sequence[Kept | None], length: int, model: Any) -> DynamicCache:
-    """One batched cache from many conversations, each padded with zeros on its left to `length`."""
+def joined(parts: Sequence[Kept], model: Any) -> DynamicCache:
+    """One batched cache from many conversations, each padded with zeros on its left to the longest."""
     cache = DynamicCache(config=model.config.get_text_config())
-    if length == 0:
-        return cache
-    known = next(part for part in parts if part is not None)
-    for number, (keys, values) in enumerate(known.layers):
+    length = max((part.length for part in parts), default=0)
+    for number in range(len(parts[0].layers) if parts else 0):
+        pairs = [part.layers[number] for part in parts]
+        if isinstance(cache.layers[number], LinearAttentionLayer):
+            inputs, states = (torch.stack(side) for side in zip(*pairs, strict=True))
+            cache.update_conv_state(inputs, number, conv_kernel_size=inputs.shape[-1])
+            cache.update_recurrent_state(states, number)
+            continue
+        keys, values = pairs[0]
         shape = (len(parts), keys.shape[0], length, keys.shape[2])
         all_keys, all_values = keys.new_zeros(shape), values.new_zeros(shape)
         for row, part in enumerate(parts):
-            if part is not None:
-                all_keys[row, :, length - part.length :] = part.layers[number][0]
-                all_values[row, :, length - part.length :] = part.layers[number][1]
+            all_keys[row, :, length - part.length :] = part.layers[number][0]
+            all_values[row, :, length - part.length :] = part.layers[number][1]
         cache.update(all_keys, all_values, number)
     return cache
 

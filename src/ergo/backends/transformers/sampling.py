@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ergo.core.messages import Sampling
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """What changes scores before a token is chosen, beyond what a request says; 1 and 0 change nothing.
+
+    repetition: scores of every token that stands in the conversation so far are divided by it where positive,
+    multiplied where negative (arXiv 1909.05858). top_k: only so many of the likeliest can be drawn.
+    """
+
+    repetition: float = 1.0
+    top_k: int = 0
+
+    @classmethod
+    def of(cls, generation_config: Any) -> Penalties:
+        """Those of a checkpoint's generation_config.json."""
+        repetition, top_k = (getattr(generation_config, name, None) for name in ("repetition_penalty", "top_k"))
+        return cls(float(repetition or 1.0), int(top_k or 0))
+
+    def apply(self, scores: torch.Tensor, conversation: Sequence[int], drawn: bool) -> None:
+        """scores [vocabulary] of one row, changed in place. drawn: whether a token is drawn, or the best one taken."""
+        if self.repetition != 1.0:
+            seen = torch.tensor(sorted(set(conversation)), device=scores.device)
+            at = scores[seen]
+            scores[seen] = torch.where(at < 0, at * self.repetition, at / self.repetition)
+        if drawn and 0 < self.top_k < len(scores):
+            scores[scores < scores.topk(self.top_k).values[-1]] = -torch.inf
 
 
 def sample(scores: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator | None]) -> torch.Tensor:
