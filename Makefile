@@ -39,7 +39,7 @@ test-gpu: $(VENV)/installed
 docs: $(VENV)/installed
 	$(PIP) --editable '.[docs]'
 	$(RUN) tools/commands.py
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 wheel: $(VENV)/installed
 	rm -rf build dist

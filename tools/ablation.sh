@@ -4,16 +4,16 @@
 set -eu
 : "${SEEDS:=0 1 2}" "${STEPS:=40}" "${SAMPLES:=500}" "${OUT:=runs/ablation}"
 export OMP_NUM_THREADS=1
-judge() { # model, name
-  ergo eval world --limit "$SAMPLES" --conditions coarse_to_fine@100 --max-tokens 64 --window 20 --model "$1" --out "$OUT/$2-test"
+measure() { # model, name
+  ergo eval world --limit "$SAMPLES" --conditions coarse_to_fine@100 --max-tokens 64 --concurrency 20 --model "$1" --out "$OUT/$2-test"
 }
-judge hf:runs/tiny-poor-localisation/checkpoint start
+measure hf:runs/tiny-poor-localisation/checkpoint start
 for seed in $SEEDS; do
   for name in accuracy region box weights full per-turn; do
     run="$OUT/$name-$seed"
     [ -d "$run/checkpoint" ] || ergo train "ablation-$name" --out "$run" --set "seed=$seed" \
       "trl.max_steps=$STEPS" "trl.save_steps=$STEPS" trl.gradient_accumulation_steps=2 trl.learning_rate=3e-4 validate_every=0 show_every=0 "trl.report_to='none'"
-    judge "hf:$run/checkpoint" "$name-$seed"
+    measure "hf:$run/checkpoint" "$name-$seed"
   done
 done
 python - "$OUT" <<'TABLE'

@@ -54,9 +54,7 @@ def run(name: str, sample: int, seed: int, minutes: float) -> dict[str, object]:
     tests = [test for test in tests if (ROOT / test).exists()]
     with tempfile.TemporaryDirectory(prefix="ergo-mutation-") as scratch:
         folder = Path(scratch) / "copy"
-        ignored = shutil.ignore_patterns(
-            ".git", ".venv", "weights", "runs", "mutants", "site", ".*_cache"
-        )
+        ignored = shutil.ignore_patterns(".git", ".venv", "weights", "runs", "mutants", "site", ".*_cache")
         shutil.copytree(ROOT, folder, ignore=ignored)
         settings = {
             "source_paths": ["src"], "only_mutate": only, "pytest_add_cli_args_test_selection": tests,

@@ -155,3 +155,10 @@ def test_any_picture_fits(size: tuple[int, int]) -> None:
     trace = both_looks("<zoom>[0, 0, 28, 28]</zoom>", ANSWER, shown=odd)
     assert picture_of(trace, odd, QUESTION).width == SHEET_WIDTH
     assert page_of(trace, odd, QUESTION)
+
+
+def test_no_folder_of_this_machine_is_shown() -> None:
+    private = Picture(Image.new("RGB", (300, 200)), "/home/me/secret/street.jpg")
+    page = page_of(TRACES["one look"], private, QUESTION)
+    assert "street.jpg" in page
+    assert "secret" not in page

@@ -8,6 +8,7 @@ shown: a blurred sign is the point.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from ergo.core.flows import Question
 from ergo.core.geometry import Box, TokenBudget
@@ -79,7 +80,7 @@ class Story:
             spent=trace.vision_tokens,
             direct=trace.direct_vision_tokens,
             seconds=trace.seconds,
-            source=f"{picture.name}, {picture.size} pixels",
+            source=f"{PurePath(picture.name).name}, {picture.size} pixels",
             replies=tuple(turn.text for turn in trace.turns),
         )
 
