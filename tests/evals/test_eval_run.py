@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,7 @@ from ergo.backends.scripted import ScriptedBackend
 from ergo.core.errors import BackendError, DataError, UsageError
 from ergo.core.geometry import Box
 from ergo.core.messages import Request
+from ergo.evals.benchmarks import hrbench
 from ergo.evals.conditions import POSTFIX, Condition, Protocol, conditions, conditions_listed, evaluations
 from ergo.evals.masking import masked
 from ergo.families.prompts import PUBLISHED
@@ -77,6 +81,45 @@ def test_the_published_protocol_is_put_as_the_released_code_puts_it(tmp_path: Pa
     assert second.chat[-1].text == PUBLISHED.answer.format(question=told)  # stage 2 with them
     assert first.sampling == second.sampling
     assert (first.sampling.temperature, first.sampling.max_tokens, first.sampling.seed) == (0.0, 1024, 42)
+
+
+def published_prompts(read: Iterator[Sample], tmp_path: Path, protocol: Protocol) -> list[tuple[str, str]]:
+    """The texts of both looks, as a backend receives them."""
+    opened = model()
+    run_folder(tmp_path / "run", lambda: read, opened, [TWO_LOOKS], protocol)
+    backend = opened.backend
+    assert isinstance(backend, ScriptedBackend)
+    return [
+        (first.chat[-1].text, second.chat[-1].text)
+        for first, second in zip(backend.requests[::2], backend.requests[1::2], strict=True)
+    ]
+
+
+def test_published_prompts_hold_the_benchmarks_own_rows_to_the_byte(tmp_path: Path) -> None:
+    """Odd spaces, braces and brackets included: nothing between the row and the prompt tidies them."""
+    encoded = base64.b64encode(PIXELS).decode()
+    texts = [" red", "{blue}", "green  ", "(D) black"]
+    row = {"index": 0, "image": encoded, "question": "What {colour}? ", **dict(zip("ABCD", texts, strict=True)),
+           "answer": "B", "category": "single", "cycle_category": "0"}  # fmt: skip
+    pyarrow = pytest.importorskip("pyarrow", reason="parquet needs the extra `eval`")
+    pytest.importorskip("pyarrow.parquet").write_table(
+        pyarrow.Table.from_pylist([row]), tmp_path / "hr_bench_4k.parquet"
+    )
+    [(first, second)] = published_prompts(hrbench.read_4k(tmp_path), tmp_path, Protocol("published"))
+    behind = "\n".join(["What {colour}? ", "A: red", "B:{blue}", "C:green  ", "D:(D) black", f" {POSTFIX}"])
+    assert first == PUBLISHED.region.replace("{question}", "What {colour}? ")
+    assert second == PUBLISHED.answer.replace("{question}", behind)
+
+    [sample] = hrbench.read_4k(tmp_path)
+    _, turned = next(iter(posed_turned(sample)))
+    assert "\nA:{blue}\nB:green" in turned  # turned, in the benchmark's own form
+
+
+def posed_turned(sample: Sample) -> Iterator[tuple[str, str]]:
+    """What both looks are told under circular options, but for the first turn."""
+    for evaluation, _ in islice(evaluations([sample], TWO_LOOKS, Protocol("published", order="circular")), 1, None):
+        put, question = Protocol("published", order="circular").posed(model(), evaluation, sample)
+        yield question.text, put.family.prompts.answer.format(question=question.text)
 
 
 def test_circular_options_are_turned_through_all_positions() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ergo.backends import Model
 from ergo.core.errors import DataError, UsageError
-from ergo.core.flows import FLOWS
+from ergo.core.flows import FLOWS, Question
 from ergo.core.geometry import FULL
 from ergo.core.messages import Sampling
 from ergo.families.prompts import PUBLISHED
@@ -108,17 +108,25 @@ class Protocol:
         if self.seeds < 1:
             raise UsageError(f"--seeds counts how often everything is asked, at least once, not {self.seeds}")
 
-    def model(self, model: Model, choices: Sequence[str]) -> Model:
-        """The model, put questions as the preset says."""
+    def posed(self, model: Model, evaluation: Evaluation, sample: Sample) -> tuple[Model, Question]:
+        """The model and the question, put as the preset says.
+
+        As published, the options stand in the prompt as the benchmark's own rows have them, to the byte
+        (`info["published"]` of its reader); turned or shuffled, in the same form; elsewhere in that of V*.
+        """
         if self.preset != "published":
-            return model
-        answer, direct = PUBLISHED.answer, PUBLISHED.direct
-        if choices:
-            answer, direct = (
-                prompt.replace("{question}", f"{{question}}\n{POSTFIX}", 1) for prompt in (answer, direct)
-            )
+            return model, Question(evaluation.question, evaluation.choices)
+        worded = sample.info.get("published", {})
+        question = worded.get("question", evaluation.question)
+        lines = worded.get("options", ())
+        if not lines or evaluation.choices != sample.choices:
+            form = worded.get("form", "({letter}) {text}")
+            lines = [form.format(letter=chr(65 + place), text=text) for place, text in enumerate(evaluation.choices)]
+        behind = "".join(f"\n{line}" for line in [*lines, worded.get("postfix", POSTFIX)]) if lines else ""
+        behind = "{question}" + behind.replace("{", "{{").replace("}", "}}")
+        answer, direct = (prompt.replace("{question}", behind, 1) for prompt in (PUBLISHED.answer, PUBLISHED.direct))
         prompts = replace(PUBLISHED, answer=answer, direct=direct)
-        return replace(model, family=replace(model.family, prompts=prompts))
+        return replace(model, family=replace(model.family, prompts=prompts)), Question(question)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ergo.backends import Model
 from ergo.core.errors import PictureError
-from ergo.core.flows import Flow, Question, start_flow
+from ergo.core.flows import Flow, start_flow
 from ergo.core.geometry import Box
 from ergo.core.runner import Job, Trace
 from ergo.evals.conditions import Condition, Evaluation, Protocol, evaluations, sampling_of
@@ -96,11 +96,9 @@ def _flow_maker(evaluation: Evaluation, sample: Sample, protocol: Protocol, mode
             )
         if protocol.mask and region:
             picture = masked(picture, region)
-        put = protocol.model(model, evaluation.choices)
+        put, question = protocol.posed(model, evaluation, sample)
         config = put.look_config(evaluation.condition.tokens, sampling_of(protocol, evaluation.seed))
-        return start_flow(
-            evaluation.condition.flow, picture, Question(evaluation.question, evaluation.choices), config, region
-        )
+        return start_flow(evaluation.condition.flow, picture, question, config, region)
 
     return make
 

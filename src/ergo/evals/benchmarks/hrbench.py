@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ergo.core.errors import DataError
+from ergo.evals.conditions import POSTFIX
 from ergo.samples.sample import Sample
 from ergo.samples.tables import chosen, fingerprint, picture_bytes, rows
 
@@ -47,6 +48,12 @@ def _read(path: Path) -> Iterator[Sample]:
                 info={
                     "cluster": fingerprint(row["image"], row["question"]),
                     "cycle": str(row.get("cycle_category") or ""),
+                    "published": {
+                        "question": row["question"],
+                        "options": [f"{letter}:{row.get(letter)}" for letter in LETTERS],
+                        "form": "{letter}:{text}",
+                        "postfix": f" {POSTFIX}",
+                    },
                 },
             )
         except (KeyError, AttributeError, TypeError) as error:

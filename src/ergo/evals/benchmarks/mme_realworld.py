@@ -11,6 +11,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from ergo.core.errors import DataError
+from ergo.evals.conditions import POSTFIX
 from ergo.samples.options import options_of
 from ergo.samples.sample import Sample
 from ergo.samples.tables import chosen, fingerprint, picture_bytes, rows
@@ -43,5 +44,9 @@ def _sample(row: dict[str, object], number: int, where: str) -> Sample:
         answer=chosen(str(row.get("answer")), options, where),
         choices=tuple(options.values()),
         category=str(row.get("category") or ""),
-        info={"cluster": fingerprint(image), "task": str(row.get("l2-category") or "")},
+        info={
+            "cluster": fingerprint(image),
+            "task": str(row.get("l2-category") or ""),
+            "published": {"question": question, "options": [str(text) for text in listed], "postfix": f" {POSTFIX}"},
+        },
     )

@@ -44,8 +44,9 @@ def _sample(line: str, folder: Path, where: str) -> Sample:
             choices=tuple(options.values()),
             region=_region(image.with_suffix(".json")),
             category=row["category"],
+            info={"published": {"question": first, "options": rest[:-1], "postfix": rest[-1]}},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{where}: not a V* question ({error!r})") from error
 
 
