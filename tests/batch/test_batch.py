@@ -124,6 +124,15 @@ def test_only_what_failed_is_asked_again_when_wanted(
     assert not any(row["error"] for row in rows)
 
 
+def test_pictures_inside_a_parquet_file_are_asked_about(pictures: Path, tmp_path: Path) -> None:
+    encoded = (pictures / "0.jpg").read_bytes()
+    records = [{"id": "a", "image": {"bytes": encoded, "path": "0.jpg"}, "question": "One?", "A": "x", "B": "y"}]
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "t.parquet")
+    batch(typed(tmp_path / "t.parquet", tmp_path / "out"), opened)
+    [row] = rows_in(tmp_path / "out")
+    assert (row["id"], row["picture"], row["error"]) == ("a", "data URI", None)
+
+
 def test_tables_bring_their_own_questions_options_and_ids(pictures: Path, tmp_path: Path) -> None:
     records = [
         {"id": "a", "image": "pictures/0.jpg", "question": "One?", "options": "x|y"},
