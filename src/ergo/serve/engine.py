@@ -24,6 +24,7 @@ from ergo.core.flows import Flow
 from ergo.core.messages import Completion, Request
 from ergo.core.runner import Trace, Turn
 from ergo.serve.settings import Limits
+from ergo.traces.alarm import FrameAlarm
 from ergo.traces.guard import Guarded
 from ergo.traces.run import Running, advance, begin
 
@@ -67,6 +68,7 @@ class Engine:
         self.limits = limits
         self.in_progress = 0
         self.restarts = self._crashes = 0
+        self._alarm = FrameAlarm()
         self.stopping = False
         self.problem: str | None = None
         self.on_failure: Callable[[ErgoError], None] = lambda _: None
@@ -188,6 +190,7 @@ class Engine:
                     one = await self._in_thread(advance, one, result)
                     if on_turn and len(turns) > before:
                         on_turn(turns[-1], one)
+                self._alarm.heard(one)
                 return one
         except TimeoutError:
             late = BackendError(f"not answered within {self.limits.deadline:g} s", "deadline")

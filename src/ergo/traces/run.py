@@ -11,6 +11,7 @@ from itertools import islice
 from ergo.core.errors import BackendError, UsageError
 from ergo.core.messages import Completion, Request
 from ergo.core.runner import Backend, Job, Recorded, Trace, Turn, drive, recorded
+from ergo.traces.alarm import FrameAlarm
 from ergo.traces.guard import Guarded
 
 
@@ -59,7 +60,16 @@ def run(jobs: Iterable[Job], backend: Backend, concurrency: int = 1) -> Iterator
     """
     if concurrency < 1:
         raise UsageError(f"concurrency is at least 1, not {concurrency}")
-    return (_run_threads if backend.parallel else _run_batches)(iter(jobs), Guarded(backend), concurrency)
+    return _heard((_run_threads if backend.parallel else _run_batches)(iter(jobs), Guarded(backend), concurrency))
+
+
+def _heard(traces: Iterator[Trace]) -> Iterator[Trace]:
+    """The traces, and a warning in the log where their regions are read in the wrong frame."""
+    alarm = FrameAlarm()
+    for trace in traces:
+        alarm.heard(trace)
+        yield trace
+        del trace  # it holds its picture
 
 
 def _run_threads(jobs: Iterator[Job], backend: Backend, concurrency: int) -> Iterator[Trace]:
