@@ -1,7 +1,4 @@
-"""Sizes, boxes and token budgets: arithmetic without pixels. A Box is always in SOURCE pixels of the upright picture.
-
-Frames of views and models exist only inside `core.view` and `families`.
-"""
+"""Sizes, boxes and token budgets. Boxes are in SOURCE pixels, always; other frames exist in `view` and `families` only."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class SourcePicture(Protocol):
     """An upright RGB picture of which any part can be shown (`ergo.images.Picture`).
 
-    lazy: its pixels stay in a file until a part is asked for. part: `box` in RGB, resized to `size`.
+    lazy: its pixels stay in a file until a part is asked for. part: `box`, resized to `size`.
     """
 
     @property
@@ -33,8 +33,7 @@ class View:
     """A part of a picture as a model is shown it.
 
     box: the part, SOURCE pixels. size: pixels shown, by the rule of `budget`.
-    A view keeps its pixels (at most its budget) once asked for, and its picture for as long as it lives:
-    whoever collects many views or Traces collects their pictures.
+    It keeps its pixels once asked for, and its picture: whoever collects views or Traces collects pictures.
     """
 
     picture: SourcePicture
