@@ -71,11 +71,12 @@ def test_only_the_command_line_prints() -> None:
 
 
 def test_the_core_needs_no_extras() -> None:
-    """Asking a server, and every --help, on an installation without extras."""
+    """Asking a server, and every --help, on an installation without extras, and on a system that is not POSIX."""
     code = """
 import sys
 extras = "torch transformers peft pyvips safetensors tokenizers pyarrow imagehash fsspec ray fastapi uvicorn trl"
-for name in extras.split(): sys.modules[name] = None
+posix = "fcntl termios tty pty pwd grp resource syslog"
+for name in (extras + " " + posix).split(): sys.modules[name] = None
 import ergo, ergo.cli.main
 ergo.cli.main.parser(*ergo.cli.main.VERBS).format_help()
 picture = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAAAAAAALAAAAAABAAEAAAICRAEAOw=="

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import ergo
+from ergo import recipes
 from ergo.backends.scripted import ScriptedBackend
 from ergo.cli.main import main
 from ergo.core.errors import UsageError
@@ -251,8 +252,9 @@ def test_recipes_are_listed_and_shown(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "tiny-grpo" in [line.split()[0] for line in lines]
-    assert all(len(line.split()) > 3 for line in lines)
+    listed = [line.split()[0] for line in lines if not line.startswith(" ")]
+    assert listed == list(recipes.shipped())
+    assert all(len(line) <= 100 for line in lines)
     assert main(["recipes", "tiny-grpo"]) == 0
     assert tomllib.loads(capsys.readouterr().out)["kind"] == "grpo"
     assert main(["recipes", "nothing"]) == 2

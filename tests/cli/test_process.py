@@ -174,12 +174,14 @@ def test_a_reader_that_has_gone_is_no_traceback(words: list[str], picture: Path)
 
 def test_a_question_or_a_picture_may_come_from_stdin(picture: Path) -> None:
     question = "What is it?\nA café, or a 船?\n"
-    asked = ergo("ask", picture, "-", "--model", SCRIPTED, "--json", stdin=question, PYTHONUTF8="1")
-    assert json.loads(asked.stdout)["question"] == question.strip()
+    typed = ergo("ask", picture, "-", "--model", SCRIPTED, "--json", stdin="\ufeff" + question, LC_ALL="C")
+    assert json.loads(typed.stdout)["question"] == question.strip()
     shown = ergo("ask", "-", "What is it?", "--model", SCRIPTED, "--json", stdin=picture.read_bytes())
     row = json.loads(shown.stdout)
     assert row["turns"][0]["views"][0]["source"] == [90, 60]
     assert row["picture"] == "stdin"
+    garbled = ergo("ask", picture, "-", "--model", SCRIPTED, "--json", stdin=b"caf\xe9?")
+    assert json.loads(garbled.stdout)["question"] == "caf\ufffd?"
     nothing = ergo("ask", picture, "-", "--model", SCRIPTED)
     assert (nothing.returncode, nothing.stderr) == (2, "ergo: the question is empty\n")
 

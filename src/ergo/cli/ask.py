@@ -125,11 +125,16 @@ def _inquiries(args: argparse.Namespace) -> list[Inquiry]:
         raise UsageError('a picture and a question are wanted: ergo ask photo.jpg "What is written on the sign?"')
     if (pictures + questions).count("-") > 1:
         raise UsageError("stdin (-) holds one picture or one question")
-    questions = [sys.stdin.read().strip() if question == "-" else question for question in questions]
+    questions = [_stdin_text() if question == "-" else question for question in questions]
     if not all(question.strip() for question in questions):
         raise UsageError("the question is empty")
     opened = [sys.stdin.buffer.read() if picture == "-" else picture for picture in pictures]
     return [Inquiry(picture, question, args.options) for picture in opened for question in questions]
+
+
+def _stdin_text() -> str:
+    """UTF-8 whatever the terminal's encoding is; a byte order mark, as Windows writes it, is no part of a question."""
+    return sys.stdin.buffer.read().decode("utf-8-sig", "replace").strip()
 
 
 def _save_targets(path: Path | None, count: int) -> list[Path]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from itertools import takewhile
+from textwrap import fill
 
 from ergo.cli.screen import ALL_ANSWERED, say
 
@@ -27,6 +29,16 @@ def run(args: argparse.Namespace) -> int:
     names = recipes.shipped()
     width = max(map(len, names))
     for name in names:
-        first = recipes.find(name).read_text(encoding="utf-8").splitlines()[0]
-        say(f"{name:{width}}  {first.removeprefix('#').strip()}")
+        lines = recipes.find(name).read_text(encoding="utf-8").splitlines()
+        comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+        first_sentence = comment.partition(". ")[0]
+        say(
+            fill(
+                first_sentence,
+                100,
+                initial_indent=f"{name:{width}}  ",
+                subsequent_indent=" " * (width + 2),
+                break_on_hyphens=False,
+            )
+        )
     return ALL_ANSWERED
