@@ -33,7 +33,7 @@ class LocalSettings:
     quantization: 4bit or 8bit, of the language half; the vision tower keeps its precision, for boxes depend on it.
     generation: whose repetition penalty and top-k apply. request: none, as in training and in all our figures;
         checkpoint: those of its generation_config.json (Qwen2.5-VL: 1.05).
-    batch: most requests computed together. reuse: keep the first look's cache for the second.
+    batch_size: most requests computed together. reuse: keep the first look's cache for the second.
     force_region: hold replies that should name a region to a well-formed <zoom>[...]</zoom>.
     """
 
@@ -44,12 +44,12 @@ class LocalSettings:
     attention: str | None = None
     quantization: Quantization | None = None
     generation: GenerationSource = "request"
-    batch: int = 8
+    batch_size: int = 8
     reuse: bool = True
     force_region: bool = False
 
     def __post_init__(self) -> None:
-        _at_least("batch", self.batch, 1)
+        _at_least("batch_size", self.batch_size, 1)
         _one_of("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
         _one_of("device_map", self.device_map, ("auto", "balanced", "balanced_low_0", "sequential"))
         _one_of("quantization", self.quantization, get_args(Quantization))

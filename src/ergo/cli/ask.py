@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     results = ask_many(
         # a model takes longer to open than a picture to fail
         inquiries if several else [replace(inquiries[0], picture=load_picture(inquiries[0].picture))],
-        model=model_from(args, batch=args.concurrency),
+        model=model_from(args, batch_size=args.concurrency),
         budget=args.budget,
         region=args.region,
         flow=args.flow,

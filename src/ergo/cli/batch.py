@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the job."""
-    return batch(args, lambda: model_from(args, batch=args.concurrency))
+    return batch(args, lambda: model_from(args, batch_size=args.concurrency))
 
 
 def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> int:

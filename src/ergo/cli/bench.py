@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, then print the figures."""
     logging.getLogger("ergo").setLevel(logging.INFO)
-    return run_bench(args, model_from(args))
+    return run_bench(args, model_from(args, batch_size=args.concurrency))
 
 
 def run_bench(args: argparse.Namespace, model: Model) -> int:

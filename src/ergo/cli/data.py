@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--limit, --concurrency and --words count from one")
     if args.out.suffix != ".jsonl" or not args.out.parent.is_dir():
         raise UsageError(f"--out wants a .jsonl file in a folder that is there, not {args.out}")
-    model = model_from(args, batch=args.concurrency) if args.model else None
+    model = model_from(args, batch_size=args.concurrency) if args.model else None
     known = Known(picture for name in args.against for picture in pictures_of(name, args.data))
     if args.against:
         note(f"{len(known.hashes)} pictures to keep out (within {NEAR} of 64 bits)")

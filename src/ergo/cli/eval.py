@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask, then print the report."""
-    return evaluate_and_report(args, model_from(args, batch=args.concurrency))
+    return evaluate_and_report(args, model_from(args, batch_size=args.concurrency))
 
 
 def evaluate_and_report(args: argparse.Namespace, model: Model) -> int:

@@ -138,7 +138,6 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
     )
     local.add_argument(
         "--batch-size",
-        dest="batch",
         type=int,
         metavar="N",
         help="most requests computed together (default: --concurrency)",

@@ -31,11 +31,11 @@ def run(args: argparse.Namespace) -> int:
     from ergo.families import UnknownFamily
 
     try:
-        model = model_from(args)
+        model = model_from(args, batch_size=args.concurrency)
     except UnknownFamily as error:
         note(f"{error}; here it is asked as --family hosted, whose prompt says what the numbers count")
         args.family = "hosted"
-        model = model_from(args)
+        model = model_from(args, batch_size=args.concurrency)
     report = examine(model, args.budget, getattr(args, "force_region", False), args.concurrency)
     say(report.to_json() if args.json else str(report))
     return SOME_FAILED if report.problems else ALL_ANSWERED

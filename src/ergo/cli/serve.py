@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     if args.host not in LOOPBACK and settings.api_key is None:
         note("anyone who reaches this machine may use it: ERGO_SERVER_KEY asks for a key")
     try:
-        serve(lambda: model_from(args, batch=settings.limits.batch), settings, args.host, args.port)
+        serve(lambda: model_from(args, batch_size=settings.limits.batch), settings, args.host, args.port)
     except SystemExit:  # it could not start, and has said why: a port that is taken
         return SOME_FAILED
     return ALL_ANSWERED
@@ -127,7 +127,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         origins=tuple(args.allow_origin),
         limits=Limits(
             args.concurrency,
-            getattr(args, "batch", Limits.batch),
+            getattr(args, "batch_size", Limits.batch),
             args.deadline,
             shutdown_seconds=args.shutdown_seconds,
         ),

@@ -167,7 +167,7 @@ def main() -> None:
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    backend = TransformersBackend.open(asked.checkpoint, LocalSettings(batch=16))
+    backend = TransformersBackend.open(asked.checkpoint, LocalSettings(batch_size=16))
     assets = assets_of(asked.split)
     if asked.words:
         report(measure(run(word_jobs(word_samples(assets, asked.words), backend), backend, 16)), asked.out)

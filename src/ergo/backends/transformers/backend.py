@@ -120,7 +120,13 @@ class TransformersBackend:
         if penalties != stated:
             logger.info("%s asks for %s: not applied (generation='checkpoint' would)", name, stated)
         return cls(
-            found.model, found.processor, found.family, settings.batch, settings.reuse, settings.force_region, penalties
+            found.model,
+            found.processor,
+            found.family,
+            settings.batch_size,
+            settings.reuse,
+            settings.force_region,
+            penalties,
         )
 
     # ── answering ──────────────────────────────────────────────────────────────────────────────
@@ -159,7 +165,9 @@ class TransformersBackend:
             with torch.inference_mode():
                 return list(self._generate(rows)) if rows else []
         except torch.cuda.OutOfMemoryError as error:
-            message = f"out of GPU memory with {len(rows)} requests at once ({error}); lower batch or the budget"
+            message = (
+                f"out of GPU memory with {len(rows)} requests at once ({error}); lower the batch size or the budget"
+            )
             return [BackendError(message, "out_of_memory") for _ in rows]
 
     def _generate(self, rows: list[Row]) -> list[Completion]:
