@@ -50,9 +50,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise UsageError(f"a reply needs room for at least 1 token, not {self.max_tokens}")
-        if not (
-            0 <= self.temperature <= 100 and 0 < self.top_p <= 1 and abs(self.seed or 0) < 2**63 and all(self.stop)
-        ):
+        seed = abs(self.seed or 0)
+        if not (0 <= self.temperature <= 100 and 0 < self.top_p <= 1 and seed < 2**63 and all(self.stop)):
             raise UsageError("temperature is 0 to 100, top_p above 0 to 1, seed of 64 bits, no stop string empty")
         object.__setattr__(self, "temperature", self.temperature if self.temperature >= 1e-3 else 0.0)
 
