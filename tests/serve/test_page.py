@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from PIL import Image
 from serving import scripted, serving
 
 from ergo.api import ask
 from ergo.backends import open_backend
+from ergo.core.errors import BackendError
 from ergo.images.picture import Picture
+from ergo.serve.settings import Limits, Settings
 from ergo.world.questions import generate
 
 pytestmark = pytest.mark.slow
@@ -120,8 +123,6 @@ def test_ones_own_box_is_asked_about_and_moves_with_the_keys(browser: Any) -> No
 
 
 def test_what_goes_wrong_is_said(browser: Any) -> None:
-    from ergo.serve.settings import Settings
-
     with serving(scripted(), Settings(api_key="geheim")) as address:
         page, _ = opened(browser, address)
         out = io.BytesIO()
@@ -134,3 +135,64 @@ def test_what_goes_wrong_is_said(browser: Any) -> None:
         page.fill("#key", "geheim")
         page.click("#ask")
         page.get_by_text("done", exact=True).wait_for()
+
+
+def test_after_an_error_and_after_stop_the_page_says_where_it_stands(browser: Any) -> None:
+    """Nothing of the last answer stays, nothing is shared that is none, and the next question works."""
+
+    def script(request: Any) -> Any:
+        if request.expect == "region":
+            return "<zoom>[28, 28, 140, 112]</zoom>"
+        return (
+            BackendError("the line went dead", "cut_stream")
+            if "fail" in request.chat[-1].text
+            else "<answer>red</answer>"
+        )
+
+    with serving(scripted(script, seconds=0.5)) as address:
+        page, _ = opened(browser, address, viewport={"width": 390, "height": 844})
+        page.get_by_text("scripted · 640 vision tokens a look").wait_for()
+        out = io.BytesIO()
+        next(generate("test", 1)).image.pixels.save(out, "JPEG")  # type: ignore[union-attr]
+        dropped(page, out.getvalue())
+        page.fill("#question", "What?")
+        page.click("#ask")
+        page.get_by_text("done", exact=True).wait_for()
+        assert page.text_content("#answer") == "red"
+        assert page.locator("#answer").bounding_box()["y"] < page.locator("#picture").bounding_box()["y"]
+        assert page.is_enabled("#share")
+        page.fill("#question", "fail")
+        page.click("#ask")
+        page.get_by_text("no answer: the line went dead").wait_for()
+        assert page.is_disabled("#share")
+        assert page.is_hidden("#second")
+        page.fill("#question", "What?")
+        page.click("#ask")
+        page.get_by_text("looking closely").wait_for()
+        page.click("#stop")
+        page.get_by_text("stopped before it answered").wait_for()
+        assert page.is_disabled("#share")
+        assert page.is_hidden("#stop")
+        page.click("#ask")
+        page.get_by_text("done", exact=True).wait_for()
+        assert page.text_content("#answer") == "red"
+
+
+def test_a_picture_too_large_to_send_is_offered_smaller(browser: Any) -> None:
+    with serving(scripted(), Settings(limits=Limits(body=30_000))) as address:
+        page, _ = opened(browser, address)
+        page.get_by_text("vision tokens a look").wait_for()
+        out = io.BytesIO()
+        Image.effect_noise((900, 700), 90).save(out, "JPEG", quality=95)
+        dropped(page, out.getvalue())
+        page.get_by_text("MB to send").wait_for()
+        assert page.is_disabled("#ask")
+        for _ in range(6):
+            page.wait_for_timeout(1000)
+            if page.is_hidden("#smaller"):
+                break
+            page.click("#smaller")
+        page.fill("#question", "#7")
+        page.click("#ask")
+        page.get_by_text("done", exact=True).wait_for()
+        assert page.text_content("#answer") == "7"

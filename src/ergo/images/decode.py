@@ -121,18 +121,29 @@ def bytes_of_uri(uri: str) -> bytes:
     head = _DATA_URI.match(uri[:1000])
     if head is None:
         raise PictureError("a data URI must begin with data:image/...;base64,", "bad_data_uri")
-    body = uri[head.end() :]
-    for escape, sign in _ESCAPES if "%" in body else ():
-        body = body.replace(escape, sign)
-    for space in "\n\r \t":
-        body = body.replace(space, "")
-    found = bytearray()
+    found, rest, start = bytearray(), "", head.end()
     try:
-        for start in range(0, len(body), _AT_ONCE):
-            found += binascii.a2b_base64(body[start : start + _AT_ONCE], strict_mode=True)
+        while start < len(uri):
+            end = start + _AT_ONCE
+            while "%" in uri[end - 2 : end]:  # no escape is cut
+                end += 1
+            part = rest + _plain(uri[start:end])
+            whole = len(part) // 4 * 4
+            found += binascii.a2b_base64(part[:whole], strict_mode=True)
+            rest, start = part[whole:], end
+        found += binascii.a2b_base64(rest, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise PictureError(f"the data URI is not base64: {error}", "bad_data_uri") from None
     return bytes(found)
+
+
+def _plain(text: str) -> str:
+    """Base64 without escapes and white space."""
+    for escape, sign in _ESCAPES if "%" in text else ():
+        text = text.replace(escape, sign)
+    for space in "\n\r \t":
+        text = text.replace(space, "")
+    return text
 
 
 @dataclass(frozen=True)

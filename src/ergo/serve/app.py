@@ -175,7 +175,15 @@ class Routes:
         return Json(self._listed())
 
     def _listed(self) -> dict[str, Any]:
-        return {"id": self.settings.name, "object": "model", "created": 0, "owned_by": "ergo", "root": self._root()}
+        listed = {"id": self.settings.name, "object": "model", "created": 0, "owned_by": "ergo", "root": self._root()}
+        return listed | {"limits": self._limits()}
+
+    def _limits(self) -> dict[str, Any]:
+        """What the page must know before it asks."""
+        settings = self.settings
+        budget = settings.budget or (self.engine.model.family.budget if self.engine.status == "ready" else 0)
+        return {"budget": min(budget, settings.max_budget), "max_budget": settings.max_budget,
+                "max_tokens": settings.max_tokens, "bytes": settings.limits.body}  # fmt: skip
 
     def _root(self) -> str | None:
         """The model's own name; of one in a folder not where that lies."""

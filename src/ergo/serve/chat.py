@@ -189,9 +189,10 @@ def read_query(request: ChatRequest, family: ModelFamily, limits: Limits) -> Que
     pictures = [(place, url) for place, message in enumerate(request.messages) for url in _pictures(message)]
     if len(pictures) > limits.pictures:
         raise UsageError(f"the conversation holds {len(pictures)} pictures, at most {limits.pictures} are taken")
-    texts = [(message.role, whole_text(_text(message))) for message in request.messages]
-    if sum(len(text) for _, text in texts) + sum(map(len, options.options)) > limits.text:
+    written = [_text(message) for message in request.messages]
+    if sum(map(len, [*written, *options.options])) > limits.text:  # before it is looked at any closer
         raise UsageError(f"the conversation holds more than {limits.text:,} characters")
+    texts = [(message.role, whole_text(text)) for message, text in zip(request.messages, written, strict=True)]
     places = [place for place, (role, _) in enumerate(texts) if role == "user"]
     if not places or not texts[places[-1]][1].strip():
         raise UsageError("the last user message asks nothing: it needs text")
