@@ -173,6 +173,16 @@ def test_a_server_that_answers_nothing_is_its_error() -> None:
             examine(model)
 
 
+def test_a_real_checkpoint_of_random_weights_finds_nothing_and_reuses_its_first_look() -> None:
+    tiny_models = pytest.importorskip("tiny_models", reason="runs a model in this process")
+    backend = tiny_models.make_backend("qwen3_vl")
+    report = examine(Model(backend, backend.family, backend.processor.patch, "random"), budget=100, max_tokens=12)
+    assert report.frame is None
+    assert [one.ours == one.theirs for one in report.sights] == [True] * 4
+    assert (report.counts_agree, report.second_look_cached, report.takes_two_pictures) == (True, True, True)
+    assert "right in no frame there is" in report.problems[0]
+
+
 def test_the_command_asks_a_model_of_no_family_in_a_pinned_prompt(capsys: pytest.CaptureFixture[str]) -> None:
     with FaultyServer(answer=Sees(thousandths), models={"data": [{"id": "mine", "owned_by": "vllm"}]}) as server:
         assert main(["probe", "--model", f"openai:{server.url}", "--json"]) == 0

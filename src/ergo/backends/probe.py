@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 
 from ergo.backends import Model
 from ergo.core.errors import BackendError
-from ergo.core.geometry import Box, Size, TokenBudget
+from ergo.core.flows import LookConfig
+from ergo.core.geometry import Box, Size
 from ergo.core.messages import Completion, Message, Request, Sampling
 from ergo.core.view import View
 from ergo.families.forms import Frame, read_regions
@@ -123,10 +124,16 @@ class Report:
         return "\n".join([*lines, f"flags     {' '.join(self.flags) or 'none are needed'}"])
 
 
-def examine(model: Model, budget: int | None = None, force_region: bool = False, concurrency: int = 4) -> Report:
+def examine(
+    model: Model,
+    budget: int | None = None,
+    force_region: bool = False,
+    concurrency: int = 4,
+    max_tokens: int = 2048,
+) -> Report:
     """Ask, and compare with the truth. budget: vision tokens of a look. force_region: the backend was told to."""
-    limit = model.look_config(budget).coarse
-    asked = [_asked(model, round(unit * model.patch), shape, truth, limit) for unit in (SMALL, LARGE)
+    config = model.look_config(budget, Sampling(max_tokens))
+    asked = [_asked(config, round(unit * model.patch), shape, truth) for unit in (SMALL, LARGE)
              for shape, truth in zip(SHAPES, TRUTHS, strict=True)]  # fmt: skip
     replies = _complete(model, [request for request, _ in asked], concurrency)
     failed = [reply for reply in replies if isinstance(reply, BackendError)]
@@ -155,13 +162,13 @@ def examine(model: Model, budget: int | None = None, force_region: bool = False,
     return replace(report, problems=problems, flags=flags)
 
 
-def _asked(model: Model, scale: int, shape: Size, truth: Box, limit: TokenBudget) -> tuple[Request, Box]:
+def _asked(config: LookConfig, scale: int, shape: Size, truth: Box) -> tuple[Request, Box]:
     picture = Image.new("RGB", (shape.width * scale, shape.height * scale), (236, 236, 230))
     box = Box(*(side * scale for side in truth.corners))
     left, top, right, bottom = box.corners
     ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), (200, 20, 30))
-    view = View.of(Picture(picture, f"{picture.width}x{picture.height}"), limit)
-    return Request(model.family.ask_region(view, QUESTION), Sampling(max_tokens=2048)), box
+    view = View.of(Picture(picture, f"{picture.width}x{picture.height}"), config.coarse)
+    return Request(config.family.ask_region(view, QUESTION), config.sampling), box
 
 
 def _complete(model: Model, requests: Sequence[Request], concurrency: int) -> list[Completion | BackendError]:
