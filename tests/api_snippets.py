@@ -24,7 +24,7 @@ OPTIONS = ["bars", "slashes", "stripes", "checks"]
 result = ergo.ask("vague.jpg", QUESTION, OPTIONS)
 if result.answer and result.choice:
     print(result.choice.letter, result.choice.text, result.answer.region, result.answer.thought)
-print(f"{result.vision_tokens} vision tokens instead of {result.direct_vision_tokens}, {result.seconds:.1f} s")
+print(f"{result.vision_tokens} vision tokens, {result.direct_vision_tokens} in one look")
 result.save("look.png")
 result.save(Path("look.html"))
 print(result.to_dict()["turns"][0]["views"][0]["box"])
@@ -40,17 +40,18 @@ with open("black.png", "rb") as file:
 # ── how to look ──
 ergo.ask(image, QUESTION, model=SERVER, budget=640)
 ergo.ask(image, QUESTION, model=SERVER, flow="one_look", budget=1280)
-ergo.ask(image, QUESTION, model=SERVER, region=(100, 100, 400, 300), max_tokens=64, temperature=0.7, seed=1)
+ergo.ask(image, QUESTION, model=SERVER, region=(100, 100, 400, 300), temperature=0.7, seed=1)
 
 # ── a model with settings, the same as the flags of the command line ──
-model = ergo.open_backend(SERVER, family="qwen2_5_vl", timeout=60, retries=2, stream=False, extra_body={"top_k": 1})
+model = ergo.open_backend(SERVER, family="qwen2_5_vl", timeout=60, extra_body={"top_k": 1})
 answer = ergo.ask(image, QUESTION, model=model).answer
 print(answer.text if answer else "no answer")
 
 
 # ── many at once ──
 async def side_by_side() -> list[ergo.Result]:
-    return await asyncio.gather(*(ergo.aask(image, f"{QUESTION} ({number})", model=model) for number in range(8)))
+    questions = (f"{QUESTION} ({number})" for number in range(8))
+    return await asyncio.gather(*(ergo.aask(image, one, model=model) for one in questions))
 
 
 print([one.answer.text if one.answer else one.error for one in asyncio.run(side_by_side())])
@@ -60,25 +61,29 @@ for one in ergo.ask_many(inquiries, model=model, concurrency=4):
 
 
 # ── a model of your own ──
+Reply = ergo.Completion | ergo.BackendError
+
+
 class Mine:
     parallel = True  # complete() may be called from many threads at once
 
-    def complete(self, requests: Sequence[ergo.Request]) -> list[ergo.Completion | ergo.BackendError]:
+    def complete(self, requests: Sequence[ergo.Request]) -> list[Reply]:
         return [self._one(request) for request in requests]
 
-    def _one(self, request: ergo.Request) -> ergo.Completion | ergo.BackendError:
+    def _one(self, request: ergo.Request) -> Reply:
         for message in request.chat:
             for view in message.views:
-                assert view.pixels.size == (view.size.width, view.size.height)  # a Pillow image, ready for the model
-        reply = "<zoom>[0, 0, 200, 200]</zoom>" if request.expect == "region" else "<answer>black</answer>"
+                assert view.pixels.size == (view.size.width, view.size.height)  # a Pillow image
+        looks = request.expect == "region"
+        reply = "<zoom>[0, 0, 200, 200]</zoom>" if looks else "<answer>black</answer>"
         return ergo.Completion(reply, ergo.Usage(generated_tokens=len(reply.split())))
 
 
 mine = ergo.Model.of(Mine(), family="qwen2_5_vl")
 print(ergo.ask(image, QUESTION, model=mine).answer)
 
-# ── a family of your own: here Qwen2.5-VL with other prompts ──
-prompts = replace(mine.family.prompts, region="{question} Where should one look? <zoom>[x1, y1, x2, y2]</zoom>")
+# ── a family of your own: Qwen2.5-VL with another prompt ──
+prompts = replace(mine.family.prompts, region="{question} Where? <zoom>[x1, y1, x2, y2]</zoom>")
 family = replace(mine.family, name="mine", prompts=prompts)
 assert ergo.ask(image, QUESTION, model=ergo.Model.of(Mine(), family)).error is None
 

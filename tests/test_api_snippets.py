@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,15 @@ def test_the_snippets_are_typed_strictly() -> None:
     command = [sys.executable, "-m", "mypy", "--strict", str(SCRIPT)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"MYPYPATH": "src"})
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_shows_only_what_is_tested() -> None:
+    """Each piece of code of docs/python.md stands in the script, line for line."""
+    shown = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.S | re.M)
+    assert len(shown) > 5
+    script = SCRIPT.read_text(encoding="utf-8")
+    for piece in shown:
+        assert piece in script
 
 
 def test_the_snippets_run(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def commands() -> str:
         if own.epilog:
             examples = own.epilog.removeprefix("examples:").strip("\n")
             lines += ["", "```sh", *(_narrow(line.strip()) for line in examples.splitlines() if line.strip()), "```"]
+    about = (parser().epilog or "").partition("examples:")[0].strip("\n")
+    lines += ["", "## Environment and exit status", "", "```text", *about.splitlines(), "```"]
     return "\n".join(lines) + "\n"
 
 
