@@ -25,23 +25,19 @@ class Claim:
 def claims_in(body: str, found: list[Mention], texts: Texts) -> list[Claim]:
     """Statements by letter, by a letter in front or alone on a line, and by text."""
     low = lowered(body)
-    claims = [
-        Claim(
-            one.places,
-            one.start,
-            _reason(body, one, texts, "stated"),
-            "final" in low[max(0, one.start - 40) : one.start],
-        )
-        for one in found
-        if one.said == "answer"
-    ]
-    fronts = [one for one in found if one.said in ("nothing", "linked") and _opens_line(body, one)]
-    counted = [one for one in fronts if not _stands_alone(body, one)]
+    fronts = {one.start: one for one in found if one.said != "denied" and _opens_line(body, one)}
+    counted = [one for one in fronts.values() if not _stands_alone(body, one)]
     listing = len({one.places for one in counted}) > 1 and counted[0].places == (0,)
-    for one in fronts:
-        first = one.start == 0 or not body[: one.start].strip(DECORATION)
-        if _stands_alone(body, one) or (not listing and (first or _is_own_text(body, one, texts))):
-            claims.append(Claim(one.places, one.start, _reason(body, one, texts, "letter")))
+    listed = counted[:1] if listing else []  # "Consider each option:" does not say that A is the answer
+    claims = []
+    for one in found:
+        if one.said == "answer" and not (one in listed and low[: one.start].rstrip().endswith(":")):
+            final = "final" in low[max(0, one.start - 40) : one.start]
+            claims.append(Claim(one.places, one.start, _reason(body, one, texts, "stated"), final))
+        elif one.start in fronts:
+            first = one.start == 0 or not body[: one.start].strip(DECORATION)
+            if _stands_alone(body, one) or (not listing and (first or _is_own_text(body, one, texts))):
+                claims.append(Claim(one.places, one.start, _reason(body, one, texts, "letter")))
     return sorted([*claims, *_text_claims(body, texts)], key=lambda claim: claim.at)
 
 

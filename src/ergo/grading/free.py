@@ -147,27 +147,30 @@ _OPPOSITE = {
 }
 
 
+_COMPOUND = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+")
+_COLOURED = re.compile(r"-(?:coloured|colored|painted|toned|tinted|ish|shaped|sided|like)$", re.IGNORECASE)
+
+
 def _phrase_within(body: str, answer: str, truth: Value) -> Verdict:
-    """The truth as whole words, not denied, nothing offered beside it."""
-    said = words(body)
-    phrases = [words(answer)]
-    found = [place for phrase in phrases for place in _places(said, phrase)]
-    size = len(phrases[0])
+    """The truth as whole words, not denied, nothing offered beside it. `off-white` does not say `white`."""
+    said, phrase = words(body), words(answer)
+    if len(phrase) == 1 and "-" in body:
+        joined = _COMPOUND.sub(lambda found: _COLOURED.sub("", found.group()).replace("-", ""), body)
+        body, said = (joined, words(joined)) if phrase[0] not in words(joined) else (body, said)
+    found, size = _places(said, phrase), len(phrase)
     if not found and isinstance(truth, Code):
         found, size = _code_places(body, truth)
     if not found:
         return Verdict(False, "different")
     clause = clauses(body)
     denied = [is_denied(said, clause, place, place + size) for place in found if place < len(said)]
-    if all(denied):
-        return Verdict(False, "denied")
     if any(denied):
-        return Verdict(False, "contradiction")
+        return Verdict(False, "denied" if all(denied) else "contradiction")
     if isinstance(truth, Code) and len(_codes(body)) > 1:
         return Verdict(False, "several")
-    if _is_list(body, words(answer)):
+    if _is_list(body, phrase):
         return Verdict(False, "list")
-    return Verdict(True, "text_within" if not isinstance(truth, Code) else "code")
+    return Verdict(True, "code" if isinstance(truth, Code) else "text_within")
 
 
 def _places(said: tuple[str, ...], phrase: tuple[str, ...]) -> list[int]:
@@ -190,8 +193,7 @@ def _code_places(body: str, truth: Code) -> tuple[list[int], int]:
         for place in range(len(pieces) - size + 1):
             joined = " ".join(pieces[place : place + size])
             if re.sub(r"[\s-]", "", joined).casefold() == truth.signs:
-                before = words(" ".join(pieces[max(0, place - 4) : place]))
-                return [len(before)], size
+                return [len(words(" ".join(pieces[:place])))], size
     return [], 0
 
 

@@ -9,6 +9,7 @@ because it came last.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,8 +53,8 @@ def latin(text: str) -> str:
     return text if text.isascii() else _FOREIGN.sub(lambda found: found.group().translate(_ALIKE), text)
 
 
-def mentions(text: str, options: int) -> list[Mention]:
-    """Every mention of a letter among the first `options`, in order. text: bare, its letters `latin`."""
+def mentions(text: str, options: Sequence[str]) -> list[Mention]:
+    """Every mention of an option by letter, in order. text: bare, its letters `latin`. options: bare and `lowered`."""
     low = lowered(text)
     found = [(one, (one[1] or one[2]).upper()) for one in _LETTER.finditer(text)]
     last = _LOWER_LAST.search(text, max(0, len(text) - 4))
@@ -62,7 +63,11 @@ def mentions(text: str, options: int) -> list[Mention]:
     known = [(one, ord(letter) - 65) for one, letter in found if not _is_word(low, one, letter)]
     grouped: list[list[tuple[re.Match[str], int]]] = []
     for one, place in known:
-        if grouped and _joined(low[grouped[-1][-1][0].end() : one.start()]):
+        if (
+            grouped
+            and place not in (earlier for _, earlier in grouped[-1])
+            and _joined(low[grouped[-1][-1][0].end() : one.start()])
+        ):
             grouped[-1].append((one, place))
         else:
             grouped.append([(one, place)])
@@ -71,9 +76,10 @@ def mentions(text: str, options: int) -> list[Mention]:
         start, end = group[0][0].start(), group[-1][0].end()
         inside = tuple(dict.fromkeys(place for _, place in group))
         lower = text[start:end].islower()
-        if any(place >= options for place in inside) and len(inside) > 1:
-            inside = tuple(place for place in inside if place < options)
-        said = _said(low, start, end, result[-1] if result else None)
+        if any(place >= len(options) for place in inside) and len(inside) > 1:
+            inside = tuple(place for place in inside if place < len(options))
+        own = options[inside[0]] if len(inside) == 1 and inside[0] < len(options) else ""
+        said = _said(low, start, end, own, result[-1] if result else None)
         if lower and said != "answer" and not (group[0][0][1] and len(group) == 1):
             continue
         result.append(Mention(inside, start, end, said, group[0][0][1] is not None))
@@ -119,9 +125,13 @@ def _joined(gap: str) -> bool:
     return True
 
 
-def _said(low: str, start: int, end: int, previous: Mention | None) -> Said:
-    behind = low[end : end + BEHIND].lstrip(_SHUT)
+def _said(low: str, start: int, end: int, own: str, previous: Mention | None) -> Said:
+    """own: the option's text, which may stand between its letter and what is said of it."""
+    behind = low[end : end + BEHIND + len(own)].lstrip(_SHUT)
     behind = behind[KINDS["option"].after(behind) :].lstrip(_SHUT)
+    named = behind.lstrip(".:,- ")
+    if own and named.startswith(own):
+        behind = named[len(own) :].lstrip(_SHUT)
     if KINDS["wrong"].after(behind):
         return "denied"
     before = low[max(0, start - BEFORE) : start]

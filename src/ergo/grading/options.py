@@ -26,19 +26,16 @@ def strictly(text: str, options: Sequence[str]) -> Choice:
     >>> strictly("(B) blue", ("red", "blue")), strictly("B, because it is dark", ("red", "blue"))
     (Choice(place=1, reason='letter_and_text'), Choice(place=None, reason='more_said'))
     """
-    body, texts = latin(bare(text)), _texts(options)
-    whole = _whole(body, texts)
+    body, shown = latin(bare(text)), [lowered(bare(option)) for option in options]
+    texts = tuple(words(option) for option in shown)
+    whole = _whole(body, texts, shown)
     if whole is not None:
         return whole
     plain = plainly(text, options)
     return plain if plain.place is None else Choice(None, "hedge" if is_hedged(body) else "more_said")
 
 
-def _texts(options: Sequence[str]) -> Texts:
-    return tuple(words(bare(option)) for option in options)
-
-
-def _whole(body: str, texts: Texts) -> Choice | None:
+def _whole(body: str, texts: Texts, shown: Sequence[str]) -> Choice | None:
     """The option that the whole reply is; None where it is more than one option or none."""
     if not body.strip(DECORATION):
         return Choice(None, "empty")
@@ -53,7 +50,7 @@ def _whole(body: str, texts: Texts) -> Choice | None:
             rest = words(unframed(both[2]))
             if rest in texts:
                 return Choice(place, "letter_and_text") if rest == texts[place] else Choice(None, "contradiction")
-    found = mentions(body, len(texts)) if len(body) < LONGEST_FRAME else []
+    found = mentions(body, shown) if len(body) < LONGEST_FRAME else []
     if len(found) == 1 and found[0].said == "answer" and len(found[0].places) == 1 and found[0].places[0] < len(texts):
         low = lowered(body)
         if is_frame(low[: found[0].start]) and is_frame(low[found[0].end :]):
@@ -84,12 +81,13 @@ def plainly(text: str, options: Sequence[str]) -> Choice:
     >>> plainly("A or B", ("red", "blue")).reason, plainly("The answer is not B", ("red", "blue")).reason
     ('several', 'denied')
     """
-    body, texts = latin(bare(text)), _texts(options)
-    whole = _whole(body, texts)
+    body, shown = latin(bare(text)), [lowered(bare(option)) for option in options]
+    texts = tuple(words(option) for option in shown)
+    whole = _whole(body, texts, shown)
     if whole is not None:
         return whole
     body = _without_listing(body, options)
-    found = [one for one in mentions(body, len(options)) if one.said != "denied" or min(one.places) < len(options)]
+    found = [one for one in mentions(body, shown) if one.said != "denied" or min(one.places) < len(options)]
     claims, denied = after_corrections(body, claims_in(body, found, texts), found)
     if any(claim.reason == "contradiction" for claim in claims):
         return Choice(None, "contradiction")

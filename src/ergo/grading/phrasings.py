@@ -48,7 +48,7 @@ LANGUAGES: dict[str, Phrases] = {
         subject="it|this|that|which|he|she|they|there",
         link="is|are|was|would|should|must|will|be|likely|probably|clearly|definitely|most|indeed|therefore|thus|to be|has|have|to|definitively",
         so="so|thus|therefore|hence|then|finally|overall|in conclusion|ok|okay|well",
-        right="is correct*|is right|is the correct*|is the right|is the answer|is the best|is the only|is true|is my answer|"
+        right="is correct*|is right|is the correct*|is the right|is the answer|is the best|is the better|is the only|is true|is my answer|"
         "is my choice|is my final|fits|matches|it is|would be correct|must be correct|seems correct|is the most",
         wrong="is not|isn't|is wrong|is incorrect|is false|is ruled out|can be ruled out|can be eliminated|is eliminated|"
         "cannot|can't|could not|does not|doesn't|do not|don't|are wrong|are incorrect|are not|aren't|was not|wasn't|"
@@ -57,7 +57,7 @@ LANGUAGES: dict[str, Phrases] = {
         "eliminating|eliminated|except|unlike|cannot be|can't be|couldn't be|wasn't|aren't|without|no|don't|won't|wouldn't|not a|"
         "not an|not the|doubt",
         either="or|and|and/or|to|through|versus",
-        correction="wait|actually|correction|sorry|on second thought|on reflection|scratch that|i was wrong|my mistake|"
+        correction="wait|but|however|rather|instead|actually|correction|sorry|on second thought|on reflection|scratch that|i was wrong|my mistake|"
         "i made a mistake|let me correct|no, the|hmm",
         doubt="maybe|perhaps|possibly|might|could|may",
         hedge="maybe|perhaps|possibly|probably|might be|might|could be|may be|not sure|unsure|unclear|cannot tell|can't tell|"

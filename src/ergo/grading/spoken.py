@@ -42,6 +42,8 @@ def spoken_options(body: str, texts: Texts) -> tuple[set[int], set[int]]:
 
 def is_denied(said: tuple[str, ...], clause: tuple[int, ...], start: int, end: int) -> bool:
     """Whether the words at start..end are denied by what stands around them in their clause. "not sure" denies nothing."""
+    if said[end : end + 2] in _WRONG_BEHIND and clause[end] == clause[start]:
+        return True
     before = [place for place in range(max(0, start - 3), start) if clause[place] == clause[start]]
     behind = said[end : end + 2]
     return any(
@@ -49,6 +51,11 @@ def is_denied(said: tuple[str, ...], clause: tuple[int, ...], start: int, end: i
     ) or not _DENIED_BEHIND.isdisjoint(behind)
 
 
+_WRONG_BEHIND = {("is", word) for word in ("not", "wrong", "incorrect", "false")} | {
+    ("are", "not"),
+    ("est", "fausse"),
+    ("ist", "falsch"),
+}
 _NOT_DENIED = frozenset(("sure", "certain", "only", "just"))
 
 
