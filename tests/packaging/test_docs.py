@@ -44,6 +44,13 @@ def test_what_is_generated_is_fresh() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_page_is_in_the_sites_navigation() -> None:
+    named = re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    assert sorted(named) == sorted(
+        [path.name for path in ROOT.glob("docs/*.md")] + ["index.md", "changelog.md", "contributing.md"]
+    )
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_lines_are_narrow(path: Path) -> None:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

@@ -5,7 +5,7 @@
     RUN/sessions.jsonl  one line for each time the run was worked on
 
 A line is handed to the system with one `write`, so a run killed at any moment loses at most the line
-it was writing; the half line is dropped when the run is opened again. The system is told to put the
+it was writing; the half line is dropped when the run is opened again. The system is asked to put the
 lines on the disk once a second: a power cut may cost that second. A line holds a whole flow because
 half a conversation can neither be scored nor taken up again.
 """
