@@ -117,14 +117,17 @@ class Shards:
 
     def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         for name in self._shards():
-            with self._system.open(name, "rb") as file:
-                yield pq.read_table(file, columns=list(columns), use_threads=False)
+            yield self._read(name, columns)
+
+    def _read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One shard, from memory: Arrow's threads would still hold a Python file when the interpreter ends, and abort it."""
+        encoded = pa.BufferReader(self._system.cat_file(name))
+        return pq.read_table(encoded, columns=list(columns) if columns else None, use_threads=False)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Everything, shard by shard."""
         for name in self._shards():
-            with self._system.open(name, "rb") as file:
-                yield from pq.read_table(file, use_threads=False).to_pylist()
+            yield from self._read(name).to_pylist()
 
     def failed(self) -> Counter[str]:
         """How many rows have an error, by its kind."""
@@ -140,16 +143,16 @@ class Shards:
 
     def _put(self, final: str, rows: Sequence[dict[str, Any]]) -> None:
         aside = final.removesuffix(".parquet") + ".new"
-        with self._system.open(aside, "wb") as file:
-            pq.write_table(pa.Table.from_pylist(list(rows), SCHEMA), file)
+        out = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(list(rows), SCHEMA), out)
+        self._system.pipe_file(aside, out.getvalue().to_pybytes())
         self._system.mv(aside, final)
 
     def forget(self, unwanted: Callable[[Mapping[str, Any]], bool]) -> int:
         """Take rows out; returns how many."""
         forgotten = 0
         for name in self._shards():
-            with self._system.open(name, "rb") as file:
-                rows = pq.read_table(file, use_threads=False).to_pylist()
+            rows = self._read(name).to_pylist()
             kept = [row for row in rows if not unwanted(row)]
             if len(kept) < len(rows):
                 forgotten += len(rows) - len(kept)
