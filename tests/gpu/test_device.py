@@ -26,7 +26,8 @@ from ergo.core.messages import Completion, Message, Request, Sampling
 from ergo.core.runner import drive
 from ergo.core.view import View
 from ergo.families import FAMILIES
-from ergo.images import Picture, load_image
+from ergo.images.decode import load_image
+from ergo.images.picture import Picture
 from ergo.recipes import find
 from ergo.samples.sample import Sample
 from ergo.world.questions import generate
