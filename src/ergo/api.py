@@ -346,10 +346,12 @@ class _Shared:
 _sharing: WeakValueDictionary[int, _Shared] = WeakValueDictionary()
 """Who shares a backend, by its id, for as long as there is a call: a backend of one's own need not be hashable."""
 
+_registering = Lock()
+
 
 def _shared(backend: Backend) -> Backend:
     """What many threads may call: the backend itself, if it says that it is `parallel`."""
     if backend.parallel:
         return Guarded(backend)
-    with _opening:
+    with _registering:
         return _sharing.get(id(backend)) or _sharing.setdefault(id(backend), _Shared(backend))

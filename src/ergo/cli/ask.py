@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print all that happened as JSON, a line each if several")
     add_sampling_arguments(parser)
+    parser.add_argument("--seed", type=int, metavar="N", help="of sampling (default: none)")
     add_model_arguments(parser)
 
 

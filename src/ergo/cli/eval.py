@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ergo.backends import Model
-from ergo.cli.model import add_model_arguments, model_from
+from ergo.cli.model import add_model_arguments, add_sampling_arguments, model_from
 from ergo.cli.report import print_report
 from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, follow
 from ergo.core.errors import UsageError
@@ -72,16 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="run folder; the same command goes on where it stopped (default: runs/BENCHMARK-MODEL)",
     )
-    parser.add_argument(
-        "--max-tokens",
-        type=int,
-        default=1024,
-        metavar="N",
-        help="most output tokens of each reply (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="of sampling; 0 is greedy (default: %(default)g)"
-    )
+    add_sampling_arguments(parser)
     add_model_arguments(parser)
 
 

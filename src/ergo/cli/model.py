@@ -150,19 +150,18 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
     )
 
 
-def add_sampling_arguments(parser: argparse.ArgumentParser, max_tokens: int = 1024) -> None:
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """How replies are decoded."""
     parser.add_argument(
         "--max-tokens",
         type=int,
-        default=max_tokens,
+        default=1024,
         metavar="N",
         help="most output tokens of each reply (default: %(default)s)",
     )
     parser.add_argument(
         "--temperature", type=float, default=0.0, metavar="T", help="of sampling; 0 is greedy (default: %(default)g)"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="of sampling (default: none)")
 
 
 def model_from(args: argparse.Namespace, **defaults: Any) -> Model:
