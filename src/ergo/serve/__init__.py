@@ -5,5 +5,6 @@ connections.py  how many, and how long a head may take      gate.py   hosts, the
 app.py          routes: key, body, question, reply          chat.py   a request -> a Query, or the name of what is refused
 replies.py      a Trace -> a reply, chunks, errors          engine.py many clients, one model, and how it is
 pictures.py     files that wait, decoded within one bound   fetch.py  allowed hosts, never the network behind the server
-run.py          from start to SIGTERM                       page.html one file, no build step, asks nobody else
+meters.py       what /metrics shows                          run.py    from start to SIGTERM
+page.html     one file, no build step, asks nobody else
 """

@@ -29,6 +29,11 @@ class DecodeMemory:
         self._changed = Condition()
         self._idle: OrderedDict[EncodedPicture, Picture] = OrderedDict()
 
+    @property
+    def free(self) -> int:
+        """Bytes that nobody has; pictures that are only kept for their next look have theirs."""
+        return self._free
+
     @contextmanager
     def decoded(self, source: EncodedPicture) -> Iterator[Picture]:
         """The picture, decoded; taken from what is idle, or decoded anew when there is room."""
