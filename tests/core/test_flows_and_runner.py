@@ -422,6 +422,13 @@ def test_it_looks_again_elsewhere_and_closer_always_in_the_original_picture() ->
     assert "Give the final answer now" in requests[2].chat[-1].text  # no look is left
 
 
+def test_one_region_is_shown_with_the_whole_budget() -> None:
+    trace, _ = looks(zoom(NEAR), "<answer>A</answer>")
+    [close] = trace.turns[1].views
+    assert close.size == View.of(picture(), LOOKING.close, NEAR).size
+    assert close.tokens > LOOKING.close.max_tokens / 2
+
+
 def test_several_regions_are_shown_together_within_one_budget() -> None:
     trace, requests = looks(zoom(NEAR, FAR), "<answer>A</answer>")
     assert trace.answer is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from PIL import Image
 
@@ -152,3 +154,32 @@ def test_a_prompt_says_what_the_coordinates_count(name: str) -> None:
     assert ("from 0 to 1," in text) == (family.frame == "fractions")
     assert ("[y1, x1, y2, x2]" in text) == family.y_first
     assert ('{"x1": ..., "y1": ..., "x2": ..., "y2": ...}' in text) == (name == "hosted")
+
+
+FACTS = {  # frame, pixels a token sees per side, default budget, least and most tokens of a picture
+    "qwen2_5_vl": ("pixels", 28, 640, 4, 16384),
+    "qwen2_vl": ("thousandths", 28, 640, 4, 16384),
+    "qwen3_vl": ("thousandths", 32, 640, 64, 16384),
+    "qwen3_5": ("thousandths", 32, 640, 64, 16384),
+    "glm4v": ("thousandths", 28, 640, 8, 7500),
+    "glm5_next": ("thousandths", 28, 640, 16, 8000),
+    "gemma4": ("thousandths", 48, 280, 70, 1120),
+    "kimi": ("fractions", 28, 640, 1, 4096),
+    "internvl": ("thousandths", 28, 1280, 256, 3328),
+    "minicpmv": ("thousandths", 56, 640, 64, 720),
+    "hosted": ("thousandths", 28, 640, 4, 16384),
+    "ergo_tiny": ("thousandths", 28, 100, 4, 16384),
+}
+
+
+def test_what_is_known_of_each_family() -> None:
+    told = {name: (one.frame, one.patch, one.budget, one.min_tokens, one.max_tokens) for name, one in FAMILIES.items()}
+    assert told == FACTS
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_switches_thinking_off_is_a_field_of_the_request(name: str) -> None:
+    switch = FAMILIES[name].no_thinking
+    assert bool(switch) == (name in ("qwen3_5", "glm4v", "glm5_next", "kimi"))
+    if switch:
+        assert list(json.loads(switch)) == ["chat_template_kwargs"]

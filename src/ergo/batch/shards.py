@@ -46,6 +46,7 @@ SCHEMA = pa.schema(
         "answer": pa.string(),
         "answer_reading": pa.string(),
         "region": BOX,
+        "regions": pa.list_(BOX),
         "region_reading": pa.string(),
         "fallback": pa.bool_(),
         "thought": pa.string(),

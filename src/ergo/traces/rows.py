@@ -4,6 +4,7 @@ Of a trace
     answer          text; None where the flow failed. answer_reading: how it was read (core/reading.py)
     region          [left, top, right, bottom], half-open, SOURCE pixels of the upright picture; None for none.
                     region_reading: how it was read. fallback: no region could be read, the whole picture was shown
+    regions         all that were looked at together last (as_needed names several); region is the last of them
     thought         what stood between <think> tags, all turns
     error           {kind, message}, or None
     vision_tokens   of all views, each once. direct_vision_tokens: of one look at full size. generated_tokens: of all
@@ -31,6 +32,7 @@ def trace_to_dict(trace: Trace) -> dict[str, Any]:
         "answer": answer.text if answer else None,
         "answer_reading": answer.reading if answer else None,
         "region": list(answer.region.corners) if answer and answer.region else None,
+        "regions": [list(box.corners) for box in answer.regions] if answer else [],
         "region_reading": answer.region_reading if answer else None,
         "fallback": bool(answer and answer.fallback),
         "thought": answer.thought if answer else "",
