@@ -25,7 +25,6 @@ from ergo.recipes import read_recipe
 from ergo.rl.recipe import grpo_recipe
 from ergo.rl.rewards import Evidence
 from ergo.rl.trainer import mixed_outcomes
-from ergo.rl.trainer import train as run
 from ergo.rl.trl_bridge import dtype_of_weights
 from ergo.world.questions import generate
 
@@ -63,7 +62,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     train(RECIPE, parts, [*SMALL, "trl.max_steps=2"])
     with pytest.raises(UsageError, match=r"trl.max_steps was 2, is 4.*--allow-changed"):
         train(RECIPE, parts, [*SMALL, "trl.max_steps=4"])
-    run(recipe("trl.max_steps=4"), parts, allow_changed=True)
+    train(RECIPE, parts, [*SMALL, "trl.max_steps=4"], allow_changed=True)
     undisturbed, resumed = rows(whole), rows(parts)
     assert sorted(undisturbed) == sorted(resumed) == [1, 2, 3, 4]
     for step in (3, 4):
@@ -153,21 +152,15 @@ def test_two_processes_share_a_step(tmp_path: Path) -> None:
         assert two[1][name] == pytest.approx(one[1][name], rel=1e-3), name
 
 
-def test_what_is_trained_is_in_single_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_trained_is_in_single_precision(tmp_path: Path) -> None:
     """A step of 1e-6 is lost on a bfloat16 weight, whose neighbours are 0.4 % away. What lies still under adapters may be as stored."""
     shelf = save(tmp_path / "shelf", "qwen2_5_vl")
     AutoModelForImageTextToText.from_pretrained(shelf).bfloat16().save_pretrained(shelf)
     whole, adapters = recipe(), recipe("lora={r=4}")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert dtype_of_weights(adapters, shelf) == torch.float32
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert dtype_of_weights(adapters, shelf) == torch.bfloat16
-    assert (
-        dtype_of_weights(whole, shelf)
-        == dtype_of_weights(whole, TINY)
-        == dtype_of_weights(adapters, TINY)
-        == torch.float32
-    )
+    assert dtype_of_weights(adapters, str(shelf), on_gpu=False) == torch.float32
+    assert dtype_of_weights(adapters, str(shelf), on_gpu=True) == torch.bfloat16
+    for chosen, start in ((whole, str(shelf)), (whole, TINY), (adapters, TINY)):
+        assert dtype_of_weights(chosen, start, on_gpu=True) == torch.float32
 
 
 REWARDED = cycle((0.0, 1.0))

@@ -135,6 +135,10 @@ def test_gamma_itself_is_still_small_enough() -> None:
     assert Reward("box").scorer()(seen(region=Box(0, 0, 100, 61))) == 0
 
 
+def test_a_reward_counts_once_for_both_turns_unless_the_recipe_says_otherwise() -> None:
+    assert (Reward("box").weight, Reward("box").turn, dict(Reward("box").options)) == (1, None, {})
+
+
 def test_constants_come_from_the_recipe() -> None:
     half = seen(region=Box(0, 0, 100, 50))
     assert Reward("box", options={"gamma": 0.5}).scorer()(half) == 1

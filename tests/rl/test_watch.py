@@ -74,6 +74,7 @@ def test_validation_is_logged_and_the_best_weights_are_kept(tmp_path: Path) -> N
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     accuracy = {row["step"]: row["validation/accuracy"] for row in lines if "validation/accuracy" in row}
     assert sorted(accuracy) == [0, 1, 2]
+    assert [row["step"] for row in lines if "reward" in row] == [1, 2], "the steps' own rows are there too"
     best = json.loads((tmp_path / "best.json").read_text())
     assert best == {"step": max(accuracy, key=lambda step: (accuracy[step], -step)), "accuracy": max(accuracy.values())}
     events = EventAccumulator(str(next((tmp_path / "runs").iterdir())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ergo.cli.screen import ALL_ANSWERED, hide_loading_bars, say
@@ -12,6 +12,7 @@ from ergo.core.errors import MissingExtra, UsageError
 
 EXAMPLES = """\
   ergo train tiny-grpo
+  ergo train tiny-grpo --dry-run
   ergo train mine.toml --set trl.learning_rate=1e-5 trl.max_steps=100 --out runs/mine
 """
 
@@ -27,6 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change values of the recipe, as trl.max_steps=100 (default: none)",
     )
+    parser.add_argument(
+        "--allow-changed",
+        action="store_true",
+        help="go on although the recipe or its data is another (default: refuse)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print memory, data, verifier, first step and cost of reinforcement learning, and train nothing",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,12 +49,31 @@ def run(args: argparse.Namespace) -> int:
     give_freed_memory_back()
     hide_loading_bars()
     recipe = recipes.find(args.recipe)
-    folder = train(recipe, args.out or Path("runs") / recipe.stem, args.set)
+    if args.dry_run:
+        for line in plan(recipe, args.set):
+            say(line)
+        return ALL_ANSWERED
+    folder = train(recipe, args.out or Path("runs") / recipe.stem, args.set, args.allow_changed)
     say(f"checkpoint in {folder}")
     return ALL_ANSWERED
 
 
-def train(recipe: Path, out: Path, changes: Sequence[str] = ()) -> Path:
+def plan(recipe: Path, changes: Sequence[str] = ()) -> Iterator[str]:
+    """What a recipe's run would need, in lines."""
+    from ergo import recipes
+
+    table = recipes.read_recipe(recipe, changes)
+    if table.get("kind") != "grpo":
+        raise UsageError(f"{recipe}: only reinforcement learning (kind grpo) has a dry run")
+    try:
+        from ergo.rl.dry_run import dry_run
+        from ergo.rl.recipe import grpo_recipe
+    except ImportError as error:
+        raise MissingExtra("reinforcement learning", "train") from error
+    yield from dry_run(grpo_recipe(table))
+
+
+def train(recipe: Path, out: Path, changes: Sequence[str] = (), allow_changed: bool = False) -> Path:
     """Run, or go on with, what a recipe file says; returns the folder of the checkpoint."""
     from ergo import recipes
 
@@ -55,12 +85,12 @@ def train(recipe: Path, out: Path, changes: Sequence[str] = ()) -> Path:
             from ergo.tiny.recipe import sft_recipe
         except ImportError as error:
             raise MissingExtra("a cold start", "train") from error
-        return cold_start.train(sft_recipe(table), out)
+        return cold_start.train(sft_recipe(table), out, allow_changed)
     if kind == "grpo":
         try:
             from ergo.rl import trainer
             from ergo.rl.recipe import grpo_recipe
         except ImportError as error:
             raise MissingExtra("reinforcement learning", "train") from error
-        return trainer.train(grpo_recipe(table), out)
+        return trainer.train(grpo_recipe(table), out, allow_changed)
     raise UsageError(f"{recipe}: no training is called {kind!r}; there are sft and grpo")

@@ -19,8 +19,9 @@ What is reached into, checked against TRL 1.16 (tests/rl/test_grpo.py holds what
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +62,7 @@ class TrlTrainer(GRPOTrainer):  # type: ignore[misc]
     """GRPOTrainer whose rollouts and rewards are those of a GrpoStep.
 
     start: checkpoint of the policy. out: folder of the run. failures: of the last step, by kind, for whoever stops the run.
+    at_once: most rollouts that are sampled together, once more did not fit into memory.
     """
 
     def __init__(self, step: GrpoStep, start: str, out: Path) -> None:
@@ -68,11 +70,14 @@ class TrlTrainer(GRPOTrainer):  # type: ignore[misc]
         self.step = step
         self.out = out
         self.failures: Counter[str] = Counter()
+        self.at_once = sys.maxsize
         recipe = step.recipe
         config = trl_config(recipe, out)
         if config.use_vllm:
             vllm.check(config.vllm_mode, config.world_size, config.vllm_tensor_parallel_size)
-        model = AutoModelForImageTextToText.from_pretrained(start, dtype=dtype_of_weights(recipe, start))
+        model = AutoModelForImageTextToText.from_pretrained(
+            start, dtype=dtype_of_weights(recipe, start, torch.cuda.is_available())
+        )
         self.family = family_of(model.config)
         for name, weight in model.named_parameters():
             weight.requires_grad_(not any(part in name for part in recipe.frozen))
@@ -86,7 +91,7 @@ class TrlTrainer(GRPOTrainer):  # type: ignore[misc]
             args=config,
             train_dataset=Dataset.from_list(rows),
             processing_class=TrlProcessor(step.processor, start),
-            peft_config=_lora(recipe),
+            peft_config=None if recipe.lora is None else lora_config(recipe.lora),
         )
         if not self.use_vllm and (self._dist.is_fsdp or self._dist.is_zero3):
             raise UsageError(
@@ -106,10 +111,12 @@ class TrlTrainer(GRPOTrainer):  # type: ignore[misc]
         else:
             model = self.accelerator.unwrap_model(self.model)
             policy = model.get_base_model() if hasattr(model, "get_base_model") else model
-            backend = TransformersBackend(policy, processor, self.family, batch=max(1, batch))
+            backend = TransformersBackend(policy, processor, self.family, batch=min(max(1, batch), self.at_once))
         with self.accelerator.autocast():
             yield Model(backend, self.family, processor.patch, "policy")
         self.model.train(training)
+        if isinstance(backend, TransformersBackend) and backend.batch < batch:
+            self.at_once = backend.batch
 
     def push_weights(self) -> None:
         """To the vLLM that TRL drives, once a step. Where weights are sharded every process must take part, also if only one samples."""
@@ -200,7 +207,7 @@ def _column(place: int, name: str) -> Any:
     return rewards
 
 
-def trl_config(recipe: GrpoRecipe, out: Path) -> GRPOConfig:
+def trl_config(recipe: GrpoRecipe, out: Path | str) -> GRPOConfig:
     """TRL's arguments: the recipe's, and what must be so."""
     on_gpu = torch.cuda.is_available()
     stated = {"report_to": "tensorboard", "logging_steps": 1, "save_total_limit": 2, "bf16": on_gpu} | dict(recipe.trl)
@@ -216,21 +223,20 @@ def trl_config(recipe: GrpoRecipe, out: Path) -> GRPOConfig:
     )
 
 
-def dtype_of_weights(recipe: GrpoRecipe, start: str) -> torch.dtype:
+def dtype_of_weights(recipe: GrpoRecipe, start: str, on_gpu: bool) -> torch.dtype:
     """float32, for steps as small as these are lost in fewer digits; bfloat16 where a GPU holds it still under adapters.
 
     `trl.bf16`, the default on a GPU, is about arithmetic, and has nothing to do with it.
     """
-    still = recipe.lora is not None and torch.cuda.is_available()
+    still = recipe.lora is not None and on_gpu
     return torch.bfloat16 if still and AutoConfig.from_pretrained(start).dtype == torch.bfloat16 else torch.float32
 
 
-def _lora(recipe: GrpoRecipe) -> Any:
-    if recipe.lora is None:
-        return None
+def lora_config(arguments: Mapping[str, Any]) -> Any:
+    """PEFT's arguments: the recipe's, and what must be so."""
     from peft import LoraConfig
 
-    return LoraConfig(task_type="CAUSAL_LM", **recipe.lora)
+    return LoraConfig(task_type="CAUSAL_LM", **arguments)
 
 
 class TrlProcessor(ProcessorMixin):  # type: ignore[misc]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate.utils import broadcast_object_list
-from transformers import TrainerCallback
+import torch
+from transformers import TrainerCallback, TrainerControl
 
 from ergo.core.errors import TrainingStopped
 from ergo.core.messages import Sampling
@@ -45,12 +45,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 0:
-            self._validate(args, state, control)
+            self._validate(args, state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         every = self.recipe.validate_every
         if every and (state.global_step % every == 0 or state.global_step == state.max_steps):
-            self._validate(args, state, control)
+            self._validate(args, state)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         if self.trainer.accelerator.is_main_process:
@@ -83,7 +83,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 "temperature or trl.num_generations, or take easier or harder samples"
             )
 
-    def _validate(self, args: Any, state: Any, control: Any) -> None:
+    def _validate(self, args: Any, state: Any) -> None:
         """Measured by the first process; logged wherever the run logs, TensorBoard among it; better weights kept in OUT/best."""
         if not self.recipe.validate_every:
             return
@@ -91,19 +91,19 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         improved = False
         if self.trainer.accelerator.is_main_process:
             measured = accuracy_of(self._validated(), self.recipe)
-            self.trainer.callback_handler.on_log(
-                args, state, control, {f"validation/{name}": value for name, value in measured.items()}
-            )
+            logs = {f"validation/{name}": value for name, value in measured.items()}
+            # a control of its own: the run's would be told that this step is logged, and its row be lost
+            self.trainer.callback_handler.on_log(args, state, TrainerControl(), logs)
             best = json.loads((self.out / "best.json").read_text()) if (self.out / "best.json").is_file() else None
             improved = best is None or measured["accuracy"] > best["accuracy"]
-        [improved] = broadcast_object_list([improved])
-        if not improved:
+        found = torch.tensor(int(improved), device=self.trainer.accelerator.device)
+        if not self.trainer.accelerator.reduce(found):  # every process takes part in saving
             return
         if state.global_step:  # what a run starts from need not be saved
             self.trainer.save_model(str(self.out / "best"))
         if self.trainer.accelerator.is_main_process:
-            found = {"step": state.global_step, "accuracy": measured["accuracy"]}
-            (self.out / "best.json").write_text(json.dumps(found) + "\n")
+            best = {"step": state.global_step, "accuracy": measured["accuracy"]}
+            (self.out / "best.json").write_text(json.dumps(best) + "\n")
 
     def _validated(self) -> list[Rollout]:
         if not self._validation:

@@ -138,8 +138,9 @@ class TransformersBackend:
             continues = self.reuse and request.previous is not None and isinstance(request.previous.state, Past)
             groups[continues, replace(request.sampling, seed=None)].append(place)
         for places in groups.values():
-            for start in range(0, len(places), self.batch):
-                chosen = places[start : start + self.batch]
+            size = self.batch  # which may become smaller on the way
+            for start in range(0, len(places), size):
+                chosen = places[start : start + size]
                 for place, result in zip(chosen, self._answer([requests[p] for p in chosen]), strict=True):
                     results[place] = result
         return [result for result in results if result is not None]
@@ -161,14 +162,21 @@ class TransformersBackend:
         ]
 
     def _generate_within_memory(self, rows: list[Row]) -> list[Completion | BackendError]:
+        """A batch that does not fit is halved until it does, and later ones are no larger; a single request may fail."""
         try:
             with torch.inference_mode():
                 return list(self._generate(rows)) if rows else []
         except torch.cuda.OutOfMemoryError as error:
-            message = (
-                f"out of GPU memory with {len(rows)} requests at once ({error}); lower the batch size or the budget"
-            )
-            return [BackendError(message, "out_of_memory") for _ in rows]
+            reason = str(error)  # the error itself holds the tensors of the attempt
+        torch.cuda.empty_cache()
+        if len(rows) == 1:
+            return [BackendError(f"out of GPU memory with one request ({reason}); lower the budget", "out_of_memory")]
+        half = len(rows) // 2
+        self.batch = min(self.batch, half)
+        logger.warning("%d requests at once do not fit into GPU memory: from now on at most %d", len(rows), half)
+        fresh = [self._row(row.request) for row in rows]  # without what was sampled in the attempt
+        parts = [fresh[start : start + half] for start in range(0, len(fresh), half)]
+        return [result for part in parts for result in self._generate_within_memory(part)]
 
     def _generate(self, rows: list[Row]) -> list[Completion]:
         started = time.perf_counter()
