@@ -27,11 +27,12 @@ from evaluating import (
 
 from ergo.backends.scripted import ScriptedBackend
 from ergo.core.errors import BackendError, DataError, UsageError
-from ergo.core.geometry import Box
+from ergo.core.geometry import Box, Size, TokenBudget
 from ergo.core.messages import Request
 from ergo.evals.benchmarks import hrbench
 from ergo.evals.conditions import POSTFIX, Condition, Protocol, conditions, conditions_listed, evaluations
 from ergo.evals.masking import masked
+from ergo.evals.released import Released
 from ergo.families.prompts import PUBLISHED
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
@@ -120,6 +121,28 @@ def posed_turned(sample: Sample) -> Iterator[tuple[str, str]]:
     for evaluation, _ in islice(evaluations([sample], TWO_LOOKS, Protocol("published", order="circular")), 1, None):
         put, question = Protocol("published", order="circular").posed(model(), evaluation, sample)
         yield question.text, put.family.prompts.answer.format(question=question.text)
+
+
+def test_released_sizes_overshoot_as_the_released_code_does_and_only_when_wanted(tmp_path: Path) -> None:
+    """Sizes that its own smart_resize gives."""
+    for tokens, size, cost in (
+        (640, Size(3840, 2160), 646),
+        (1280, Size(2246, 1582), 1290),
+        (16384, Size(7680, 4320), 16416),
+    ):
+        assert Released(tokens).cost(Released(tokens).fit(size)) == cost
+        assert TokenBudget(tokens).cost(TokenBudget(tokens).fit(size)) <= tokens
+    with pytest.raises(UsageError, match="--released-sizes belongs to --preset published"):
+        Protocol(released_sizes=True)
+    opened = model()
+    large = replace(next(samples(1)), image=picture(1000, 700), region=None)
+    run_folder(
+        tmp_path, lambda: iter([large]), opened, [Condition("one_look", 64)], Protocol("published", released_sizes=True)
+    )
+    backend = opened.backend
+    assert isinstance(backend, ScriptedBackend)
+    [view] = backend.requests[0].views
+    assert view.tokens == Released(64).cost(Released(64).fit(Size(1000, 700))) == 70
 
 
 def test_circular_options_are_turned_through_all_positions() -> None:

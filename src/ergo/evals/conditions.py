@@ -20,6 +20,7 @@ from ergo.core.errors import DataError, UsageError
 from ergo.core.flows import FLOWS, Question
 from ergo.core.geometry import FULL
 from ergo.core.messages import Sampling
+from ergo.evals.released import Released
 from ergo.families.prompts import PUBLISHED
 from ergo.grading import MATCHINGS, Matching
 from ergo.samples.sample import Sample
@@ -93,6 +94,7 @@ class Protocol:
     order: of options. circular asks once for each position the right option can take.
     seeds: how often everything is asked, each time with another seed (and, shuffled, another order).
     mask: the true region is painted black before the first look (paper Figure 5).
+    released_sizes: pictures are sized as the released code sizes them, past the budget for about half of all sizes.
     sampling: both presets decode greedily, 1,024 new tokens, unless set otherwise.
     """
 
@@ -100,11 +102,14 @@ class Protocol:
     order: Order = "as-is"
     seeds: int = 1
     mask: bool = False
+    released_sizes: bool = False
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
         if self.preset not in MATCHINGS or self.order not in ORDERS:
             raise UsageError(f"presets are {', '.join(MATCHINGS)}; orders of options are {', '.join(ORDERS)}")
+        if self.released_sizes and self.preset != "published":
+            raise UsageError("--released-sizes belongs to --preset published")
         if self.seeds < 1:
             raise UsageError(f"--seeds counts how often everything is asked, at least once, not {self.seeds}")
 
@@ -126,7 +131,8 @@ class Protocol:
         behind = "{question}" + behind.replace("{", "{{").replace("}", "}}")
         answer, direct = (prompt.replace("{question}", behind, 1) for prompt in (PUBLISHED.answer, PUBLISHED.direct))
         prompts = replace(PUBLISHED, answer=answer, direct=direct)
-        return replace(model, family=replace(model.family, prompts=prompts)), Question(question)
+        sizing = Released if self.released_sizes else model.family.sizing
+        return replace(model, family=replace(model.family, prompts=prompts, sizing=sizing)), Question(question)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import codecs
-import logging
 
 from ergo.core.errors import MissingExtra
-
-log = logging.getLogger(__name__)
 
 SAMPLE = 1 << 20  # bytes that are looked at
 _MARKS = (
@@ -21,7 +18,7 @@ LIKELY = ["gb18030", "big5", "cp932", "euc_kr", "cp1252", "cp1251"]
 
 
 def encoding_of(start: bytes) -> str:
-    """The encoding of a file that begins so. Only text that is no UTF-8 is guessed at, and the guess is logged."""
+    """The encoding of a file that begins so. Only text that is no UTF-8 is guessed at."""
     for mark, name in _MARKS:
         if start.startswith(mark):
             return name
@@ -39,6 +36,4 @@ def encoding_of(start: bytes) -> str:
     except ImportError as error:
         raise MissingExtra("reading text that is not UTF-8", "eval") from error
     best = from_bytes(start[: 1 << 16], cp_isolation=LIKELY).best()
-    name = best.encoding if best else "cp1252"
-    log.warning("the file is not UTF-8; it is read as %s", name)
-    return name
+    return best.encoding if best else "cp1252"

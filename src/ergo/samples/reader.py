@@ -193,7 +193,7 @@ class _Referred:
         self._named: set[str] = set()
         self._kept: dict[str, str] = {}
         if ending_of(source) in (".tsv", ".csv"):
-            for place, (_, row) in enumerate(records(source)):
+            for place, (_, row) in enumerate(records(source, quiet=True)):
                 cell = row.get("image") if isinstance(row, dict) else None
                 if not isinstance(cell, str) or (place == 0 and not is_encoded(cell)):
                     break  # pictures are not inside this table

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import IO, Any
 
 from ergo.core.errors import DataError, MissingExtra
 from ergo.samples.encodings import SAMPLE, encoding_of
+
+log = logging.getLogger(__name__)
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 ROWS = 4  # of a Parquet file held at once, where pictures are inside; a row of HR-Bench 8K is about 20 MB
@@ -27,10 +30,11 @@ def ending_of(source: str) -> str | None:
     return next((ending for ending in ENDINGS if source.lower().endswith(ending)), None)
 
 
-def records(source: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
+def records(source: str, quiet: bool = False) -> Iterator[tuple[str, dict[str, Any] | str]]:
     """(where, row) of each row; in place of a row that is not one, what is wrong with it.
 
-    where: `file.csv, row 3` counts rows below the header from 1; `file.jsonl:3` counts lines.
+    where: `file.csv, row 3` counts rows below the header from 1; `file.jsonl:3` counts lines. quiet: a guessed
+    encoding is not logged.
     """
     ending = ending_of(source)
     if ending is None:
@@ -44,6 +48,8 @@ def records(source: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
             if not start.strip():
                 raise DataError(f"{source} is empty")
             encoding = encoding_of(start)
+            if not quiet and not encoding.startswith("utf"):
+                log.warning("%s is not UTF-8; it is read as %s", source, encoding)
             file.seek(0)
             if ending in (".csv", ".tsv"):
                 yield from _csv_records(source, file, encoding, "\t" if ending == ".tsv" else None)
