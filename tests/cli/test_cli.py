@@ -32,17 +32,17 @@ def picture(tmp_path: Path) -> str:
 
 def test_ask_tells_answer_region_and_cost(picture: str, capsys: Captured) -> None:
     assert main(["ask", picture, "Which?", "--options", "red", "blue", "--model", SCRIPTED]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
+    printed = capsys.readouterr()
+    assert printed.err == ""
     assert re.fullmatch(
         r"answer    \(B\) blue\n"
         r"region    \[0, 0, 714, 714\], 8\.5% of 3000x2000 pixels\n"
         r"thought   left\n"
         r"looked    (\d+) \+ (\d+) = (\d+) vision tokens, [\d.]+% of a direct look \(7597\)\n"
         r"took      \d+\.\d\d s, \d+ output tokens\n",
-        told.out,
+        printed.out,
     )
-    coarse, close, both = map(int, re.findall(r"\d+", told.out.split("looked")[1])[:3])
+    coarse, close, both = map(int, re.findall(r"\d+", printed.out.split("looked")[1])[:3])
     assert coarse + close == both
     assert max(coarse, close) <= 640
 
@@ -55,10 +55,10 @@ def test_ask_tells_answer_region_and_cost(picture: str, capsys: Captured) -> Non
         ("<zoom>[9, 9, 1, 1]</zoom><answer>B", ["answer    B  (repaired_tag)", "(repaired_order)"]),
     ],
 )  # fmt: skip
-def test_what_had_to_be_mended_is_told(script: str, lines: list[str], picture: str, capsys: Captured) -> None:
+def test_what_was_repaired_is_printed(script: str, lines: list[str], picture: str, capsys: Captured) -> None:
     assert main(["ask", picture, "Which?", "--model", f"scripted:{script}"]) == 0
-    told = capsys.readouterr().out
-    assert all(line in told for line in lines)
+    printed = capsys.readouterr().out
+    assert all(line in printed for line in lines)
 
 
 def test_a_budget_and_a_flow_are_flags(picture: str, capsys: Captured) -> None:
@@ -73,7 +73,7 @@ def test_a_budget_and_a_flow_are_flags(picture: str, capsys: Captured) -> None:
         assert all(view["tokens"] <= 40 for turn in turns for view in turn["views"])
 
 
-def test_another_dialect_is_a_flag(picture: str, capsys: Captured) -> None:
+def test_the_family_is_a_flag(picture: str, capsys: Captured) -> None:
     assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--family", "qwen3_vl", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["region"] == [0, 0, 600, 400]  # thousandths
 
@@ -119,8 +119,8 @@ def test_a_model_that_does_not_answer_is_a_failed_question(
             )
             == 1
         )
-    told = capsys.readouterr().out
-    assert told.startswith("failed    ")
+    printed = capsys.readouterr().out
+    assert printed.startswith("failed    ")
     assert Path(saved).is_file()
 
 
@@ -132,8 +132,8 @@ def test_a_reply_that_the_terminal_cannot_show_is_spelled_out(
     monkeypatch.setattr(sys, "stdout", out)
     assert main(["ask", picture, "Which?", "--model", "scripted:<answer>\ud800 é \x1b[31m</answer>"]) == 0
     out.seek(0)
-    told = out.read()
-    assert told.startswith("answer    \\ud800 " + ("é" if encoding == "utf-8" else "\\xe9") + " \\x1b[31m\n")
+    printed = out.read()
+    assert printed.startswith("answer    \\ud800 " + ("é" if encoding == "utf-8" else "\\xe9") + " \\x1b[31m\n")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_reply_that_the_terminal_cannot_show_is_spelled_out(
         (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9", "--extra-body", "[1]"], "an object is wanted"),
         (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9", "--retries", "-1"], "retries"),
         (["PICTURE", "q", "--model", "hf:/no/such/folder"], "there is no folder /no/such/folder"),
-        (["PICTURE", "q", "--option", "red"], "unrecognized arguments: --option"),
+        (["PICTURE", "q", "--option", "red"], "ask: unrecognized arguments: --option red (see ergo ask --help)"),
         (["-", "-"], "stdin (-) holds one picture or one question"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from ergo import __version__
 from ergo.cli.screen import SOME_FAILED, STOPPED, WRONG_USE, note
-from ergo.core.errors import BackendError, ErgoError, PictureError, TrainingStopped
+from ergo.core.errors import BackendError, ErgoError, PictureError, TrainingStopped, UsageError
 
 VERBS = {
     "ask": "answer questions about pictures",
@@ -90,7 +90,9 @@ def _run(words: Sequence[str]) -> int:
         parser().print_help(sys.stderr)
         return WRONG_USE
     called = next((word for word in words if not word.startswith("-")), "")
-    args = parser(called).parse_args(words)
+    args, unknown = parser(called).parse_known_args(words)
+    if unknown:
+        raise UsageError(f"{called}: unrecognized arguments: {' '.join(unknown)} (see ergo {called} --help)")
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(message)s")
     return int(args.run(args))
 
