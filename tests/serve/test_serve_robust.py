@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from serving import chat_body, data_uri, echo, scripted, serving
 from tiny_models import make_backend
 
 from ergo.backends import Model, open_backend
-from ergo.core.errors import UsageError
-from ergo.core.messages import Request
+from ergo.backends.scripted import ScriptedBackend
+from ergo.core.errors import BackendError, UsageError
+from ergo.core.messages import Completion, Message, Request, Sampling
 from ergo.families import QWEN2_5_VL
 from ergo.serve.settings import Limits, Settings
 
@@ -265,6 +266,42 @@ def test_five_hundred_clients_of_whom_a_third_leave() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert answers(address)
+
+
+def test_a_client_who_leaves_frees_a_model_in_this_process_between_two_tokens() -> None:
+    class Slow(ScriptedBackend):
+        """Generates until nobody waits, at most for a minute."""
+
+        wanted: Callable[[Request], bool] = staticmethod(lambda _: True)
+
+        def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
+            ends = time.monotonic() + (60 if "slow" in requests[0].chat[-1].text else 0)
+            while time.monotonic() < ends and any(map(self.wanted, requests)):
+                time.sleep(0.01)
+            return super().complete(requests)
+
+    with serving(Model(Slow(echo, parallel=False), QWEN2_5_VL, 28, "slow")) as address:
+        with pytest.raises(httpx.ReadTimeout):
+            post(address, chat_body("slow"), timeout=0.7)
+        started = time.perf_counter()
+        assert answers(address)
+        assert time.perf_counter() - started < 10
+
+
+def test_a_real_model_stops_between_two_tokens_once_nobody_waits() -> None:
+    backend = make_backend("qwen2_5_vl")
+    request = Request((Message("user", ("hello",)),), Sampling(max_tokens=500, temperature=1.0, seed=1))
+    asked: list[Request] = []
+
+    def three_times(one: Request) -> bool:
+        asked.append(one)
+        return len(asked) < 3
+
+    backend.wanted = three_times
+    [result] = backend.complete([request])
+    assert isinstance(result, Completion)
+    assert len(result.token_ids or ()) == len(asked) <= 3
+    assert all(one is request for one in asked)
 
 
 # ── small inputs, large memory ─────────────────────────────────────────────────────────────────

@@ -46,6 +46,13 @@ class Endpoint(Protocol):
     async def aprobe(self, seconds: float) -> BackendError | None: ...
 
 
+@runtime_checkable
+class Interruptible(Protocol):
+    """A backend that asks between two tokens whether a reply is still waited for."""
+
+    wanted: Callable[[Request], bool]
+
+
 class Busy(ErgoError):
     """More questions are in progress than `concurrency` allows. retry_after: seconds."""
 
@@ -234,6 +241,8 @@ class Engine:
             try:
                 assert self._backend
                 requests = [request for request, _ in waiting]
+                if isinstance(self._backend.backend, Interruptible):
+                    self._backend.backend.wanted = _waited_for(waiting)
                 results = await loop.run_in_executor(self._model_threads, self._backend.complete, requests)
             except UsageError as error:
                 results = [BackendError(str(error), "usage")] * len(waiting)
@@ -241,3 +250,9 @@ class Engine:
                 for (_, future), result in zip(waiting, results, strict=True):
                     if not future.done():
                         future.set_result(result)
+
+
+def _waited_for(waiting: list[Waiting]) -> Callable[[Request], bool]:
+    """Whether a client still waits for the reply to one of these."""
+    futures = {id(request): future for request, future in waiting}
+    return lambda request: not futures[id(request)].done()

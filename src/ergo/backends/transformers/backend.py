@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -85,6 +85,8 @@ class TransformersBackend:
     batch: most requests computed together. reuse: keep keys and values for the second look.
     force_region: replies that should name a region are held to a well-formed <zoom>[...]</zoom>.
     penalties: a repetition penalty and top-k beside what requests say; none unless given (LocalSettings.generation).
+
+    wanted: asked at each token whether anybody still waits for the reply to a request; a server sets it.
     """
 
     parallel = False
@@ -107,6 +109,7 @@ class TransformersBackend:
         self.reuse = reuse
         self.force_region = force_region
         self.penalties = penalties
+        self.wanted: Callable[[Request], bool] = lambda _: True
         self._ends = end_ids(model, processor.end_id)
         self._recurrent = is_recurrent(model)
 
@@ -309,6 +312,7 @@ class TransformersBackend:
             row.logprobs.append(float(logprobs[number]))
             stops = row.request.sampling.stop
             row.stopped = row.ids[-1] in self._ends or bool(stops and any(stop in self._text(row) for stop in stops))
+            row.stopped |= not self.wanted(row.request)
         return chosen
 
     def _text(self, row: Row) -> str:
