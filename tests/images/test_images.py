@@ -448,9 +448,13 @@ def test_any_four_numbers_give_a_box_inside_or_nothing(numbers: tuple[float, flo
         ((-9, 10, -0.1, 20), None),
         ((280, 0, 300, 140), None),
         ((20, 20, 10, 30), None),
+        ((10, 30, 20, 20), None),
+        ((20, 20, 20, 30), None),
         ((float("nan"), 0, 10, 10), None),
         ((279.99, 139.99, 280, 140), Box(999, 499, 1000, 500)),
         ((14, 14, 14.01, 14.01), Box(50, 50, 51, 51)),
+        ((14.15, 14.15, 14.2, 14.2), Box(50, 50, 51, 51)),  # both round to 51; the middle lies in 50
+        ((14, 14, 14.15, 28), Box(50, 50, 51, 100)),
     ],
 )
 def test_where_a_box_of_the_view_lies(numbers: tuple[float, float, float, float], box: Box | None) -> None:
