@@ -178,6 +178,8 @@ ANSWERS = [
     ("<think> it is red <think> It is red.", "It is red.", "no_tag"),  # the released prompt's own typo
     ("red", "red", "no_tag"),
     ("red</answer>", "red", "no_tag"),
+    ("<zoom>[1, 2, 3, 4]</zoom>", "", "empty"),  # a region is no answer
+    ("Look there: <zoom>[1, 2, 3, 4]", "Look there:", "no_tag"),
     ("<answer> </answer>", "", "empty"),
     ("<think>x</think><answer>", "", "empty"),
     ("<think>cut off in the mid", "", "empty"),

@@ -13,6 +13,7 @@ from ergo.core.reading import AnswerReading
 _CLOSED = re.compile(r"</think(?:ing)?>|◁/think▷|<channel\|>")
 _OPENED = re.compile(r"<think(?:ing)?>|◁think▷|<\|channel>(?:thought\n)?")
 _UNCLOSED = re.compile(r"<think>(.*?)(?:<think>|(?=<zoom>|<answer>)|\Z)", re.DOTALL)
+_REGION = re.compile(r"<zoom>[^<]*(?:</zoom>|\Z)")
 _TOKENS = re.compile(r"<\|[a-z_]{1,24}\|>|<(?:end|start)_of_turn>|<turn\|>")
 
 
@@ -32,13 +33,13 @@ def split_thought(reply: str) -> tuple[str, str]:
 
 
 def read_answer(reply: str) -> tuple[str, AnswerReading]:
-    """The text of the last <answer> (GLM: <|begin_of_box|>); without tags, all that follows the thought."""
+    """The text of the last <answer> (GLM: <|begin_of_box|>); without tags, all that follows the thought but a region."""
     thought, rest = split_thought(reply)
     text = (rest if rest.strip() else thought).replace("<|begin_of_box|>", "<answer>")
     before, closing, _ = text.replace("<|end_of_box|>", "</answer>").rpartition("</answer>")
     _, opening, said = (before if closing else text).rpartition("<answer>")
     said = said.partition("</answer>")[0]  # GLM's tokens inside of <answer>
-    said = _TOKENS.sub("", said if opening or rest.strip() else "").strip()
+    said = _TOKENS.sub("", said if opening else _REGION.sub("", said) if rest.strip() else "").strip()
     if not said:
         return "", "empty"
     return said, "no_tag" if not opening else "exact" if closing and rest.strip() else "repaired_tag"
