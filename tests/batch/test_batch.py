@@ -240,6 +240,26 @@ def killed_at_random(source: Path, out: Path, kills: int) -> None:
     subprocess.run(command, check=True)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_keeps_what_was_answered_and_ends_within_two_seconds(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    Image.new("RGB", (300, 200)).save(tmp_path / "a.jpg")
+    for number in range(3000):
+        os.link(tmp_path / "a.jpg", source / f"{number:04}.jpg")
+    job = JOB.format(here=str(Path(__file__).parent)).replace('"--shard", "7"', '"--shard", "100000"')
+    process = subprocess.Popen([sys.executable, "-c", job, str(source), str(out)], stderr=subprocess.PIPE)
+    journal = out / JOURNAL
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 60):
+        assert process.poll() is None
+        time.sleep(0.02)
+    began = time.perf_counter()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert time.perf_counter() - began < 2 + 3  # the two seconds, and an interpreter's end on a busy machine
+    assert 30 < len(rows_in(out)) < 3000
+
+
 def timeless(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     return sorted(
         (

@@ -122,14 +122,16 @@ def run_here(
                 yield journal.noted(row)
 
     group: list[dict[str, Any]] = []
-    for answer in worker.answers(innocent()):
-        group.append(answer)
-        if len(group) == shard:
+    try:
+        for answer in worker.answers(innocent()):
+            group.append(answer)
+            if len(group) == shard:
+                shards.write(group)
+                group = []
+            yield count.add(spent_on([answer]))
+    finally:  # also where Ctrl-C ends it: what was answered is kept
+        if group:
             shards.write(group)
-            group = []
-        yield count.add(spent_on([answer]))
-    if group:
-        shards.write(group)
     solitary = Worker(worker.model, worker.config, concurrency=1)
     for row in put_off if not worker.stopped else ():  # each is safe before the next begins
         ended = journal.suspects[row.id] >= MAX_CRASHES
