@@ -252,6 +252,24 @@ def test_awaited_questions_to_a_model_in_this_process_are_computed_together() ->
     assert len(calls) < 12
 
 
+def test_a_mistake_that_a_shared_model_finds_reaches_everyone_who_made_it() -> None:
+    class Refusing:
+        parallel = False
+
+        def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
+            time.sleep(0.02)
+            raise UsageError(f"{requests[0].sampling.max_tokens} tokens are too many")
+
+    async def ask_all() -> list[Any]:
+        opened = Model.of(Refusing(), "qwen2_5_vl")
+        asked = (ergo.aask(Picture(GREEN), "Which?", model=opened) for _ in range(4))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    errors = asyncio.run(ask_all())
+    assert [str(error) for error in errors] == ["1024 tokens are too many"] * 4
+    assert all(isinstance(error, UsageError) for error in errors)
+
+
 def test_what_an_awaited_question_raises_is_raised_where_it_is_awaited() -> None:
     async def ask_two() -> list[Any]:
         asked = (ergo.aask(source, "Which?", model=fake()) for source in ("missing.png", Picture(GREEN)))

@@ -44,17 +44,22 @@ def hide_loading_bars() -> None:
 
 def follow(progress: Iterable[Progress]) -> int:
     """Drive a run, with a line of progress now and then and at the end of each part; returns how many failed."""
-    failed, last, reported = 0, None, 0.0
+    failed, last, shown = 0, None, None
     for now in progress:
         if last and last.part != now.part:
-            note(_line(last))
-            failed, reported = failed + last.failed, 0.0
-        elif now.seconds - reported >= REPORT_EVERY:
+            if last is not shown:
+                note(_line(last))
+            failed, shown = failed + last.failed, None
+        if now.seconds - (shown.seconds if shown else 0.0) >= REPORT_EVERY:
             note(_line(now))
-            reported = now.seconds
+            shown = now
         last = now
-    note(_line(last) if last else "nothing left to do")
-    return failed + last.failed if last else failed
+    if last is None:
+        note("nothing left to do")
+        return 0
+    if last is not shown:
+        note(_line(last))
+    return failed + last.failed
 
 
 def _line(now: Progress) -> str:
