@@ -68,7 +68,13 @@ def test_every_setting_of_a_model_is_a_flag() -> None:
 def test_help_loads_almost_nothing() -> None:
     """Counted in a fresh interpreter; numpy, Pillow and httpx are what asking needs, and help does not."""
     heavy = ("numpy", "PIL", "httpx", "torch", "transformers", "pyarrow", "asyncio", "logging.config")
-    for words, most in ((["--help"], 8), (["--version"], 8), (["recipes", "--help"], 9), (["ask", "--help"], 40)):
+    for words, most in (
+        (["--help"], 8),
+        (["--version"], 8),
+        (["recipes", "--help"], 9),
+        (["ask", "--help"], 40),
+        (["bench", "--help"], 40),
+    ):
         code = f"import sys; from ergo.cli.main import main; main({words}); print(*sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         loaded = done.stdout.splitlines()[-1].split()

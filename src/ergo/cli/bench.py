@@ -6,15 +6,17 @@ import argparse
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ergo.backends import Model
-from ergo.bench.measure import Bench, Measured, Plan, bench
-from ergo.bench.roofline import ModelShape, Rates, Roofline, measured_rates
 from ergo.cli.model import add_model_arguments, model_from
 from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, say
 from ergo.core.errors import DataError, UsageError
-from ergo.evals.conditions import Condition, conditions
+
+if TYPE_CHECKING:
+    from ergo.backends import Model
+    from ergo.bench.measure import Bench, Measured
+    from ergo.bench.roofline import ModelShape, Rates, Roofline
+    from ergo.evals.conditions import Condition
 
 EXAMPLES = """\
   ergo bench --rounds 3 --megapixels 2
@@ -83,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
 def run_bench(args: argparse.Namespace, model: Model) -> int:
     """The steps go to the log, the figures to stdout."""
+    from ergo.bench.measure import Plan, bench
+
     if min(*args.output_tokens, args.direct_output_tokens) < 1:
         raise UsageError("replies are at least one token long")
 
@@ -100,6 +104,8 @@ def run_bench(args: argparse.Namespace, model: Model) -> int:
 
 
 def _condition(flow: str, budget: str) -> Condition:
+    from ergo.evals.conditions import conditions
+
     chosen = conditions(flow, budget)
     if len(chosen) != 1:
         raise UsageError("ergo bench compares one direct look with one pair of looks: give one budget each")
@@ -108,6 +114,8 @@ def _condition(flow: str, budget: str) -> Condition:
 
 def _physics(args: argparse.Namespace, model: Model) -> tuple[ModelShape | None, Rates | None]:
     """Model and machine, as far as they are known: from the model in this process, or as stated."""
+    from ergo.bench.roofline import ModelShape, Rates, measured_rates
+
     weights = getattr(model.backend, "model", None)
     local = hasattr(weights, "config")
     if args.config:
