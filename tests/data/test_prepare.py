@@ -138,17 +138,19 @@ def test_the_verb_writes_samples_and_says_what_it_dropped(
     saved(tmp_path / "probe" / "data" / "a.jpg", 3)
     Image.open(picture).save(tmp_path / "probe" / "data" / "b.jpg", quality=90)
     rows = [
-        {"images": [f"VisualProbe_train/data/{name}.jpg"], "problem": "<image>What?", "solution": said, "doc_id": n}
-        for n, (name, said) in enumerate([("a", "red"), ("b", "red"), ("a", "one two three four five six"), ("c", "x")])
+        {"images": [f"VisualProbe_train/data/{name}.jpg"], "problem": "<image>What?", "solution": printed, "doc_id": n}
+        for n, (name, printed) in enumerate(
+            [("a", "red"), ("b", "red"), ("a", "one two three four five six"), ("c", "x")]
+        )
     ]
     (tmp_path / "probe" / "train.json").write_text(json.dumps(rows))
     out = tmp_path / "out.jsonl"
     flags = ["--from", str(tmp_path / "probe"), "--out", str(out), "--against", str(tmp_path / "bench")]
     assert main(["data", "visual_probe", *flags]) == 0
     assert [sample.id for sample in read_samples(out)] == ["0"]
-    said = capsys.readouterr().out
-    assert "4 read, 1 kept" in said
-    assert "1 dropped  benchmark_picture" in said
+    printed = capsys.readouterr().out
+    assert "4 read, 1 kept" in printed
+    assert "1 dropped  benchmark_picture" in printed
     report = json.loads((tmp_path / "out.report.json").read_text())
     assert report == {"set": "visual_probe", "from": str(tmp_path / "probe"), "read": 4, "kept": 1,
                       "benchmark_picture": 1, "long_answer": 1, "picture": 1}  # fmt: skip

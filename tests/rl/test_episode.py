@@ -44,8 +44,8 @@ def test_the_row_is_the_conversation_with_every_sampled_id(rolled: tuple[Transfo
     for trace in traces:
         one = episode_of(backend.processor, trace)
         first, second = trace.completions
-        said = [token for token, sampled in zip(one.completion, one.sampled, strict=True) if sampled]
-        assert said == [*(first.token_ids or ()), *(second.token_ids or ())]
+        generated = [token for token, sampled in zip(one.completion, one.sampled, strict=True) if sampled]
+        assert generated == [*(first.token_ids or ()), *(second.token_ids or ())]
         assert len(one.prompt) + len(one.completion) == (second.usage.prompt_tokens or 0) + len(second.token_ids or ())
         pads = sum(token == backend.processor.image_id for token in (*one.prompt, *one.completion))
         assert pads == sum(view.tokens for view in one.views) == trace.vision_tokens

@@ -63,10 +63,10 @@ class Engine:
         tokens = iter([one.size.width // patch * (one.size.height // patch) for one in shown])
         ids = [token for one in prompt for token in [one] * (next(tokens) if one == pad else 1)]
         values, grids = self.processor.pixels(shown)
-        said: list[int] = []
+        generated: list[int] = []
         logprobs = []
-        while len(said) < self.max_completion_length and self.processor.end_id not in said:
-            row = torch.tensor([[*ids, *said]])
+        while len(generated) < self.max_completion_length and self.processor.end_id not in generated:
+            row = torch.tensor([[*ids, *generated]])
             scores = self.model(
                 input_ids=row,
                 pixel_values=values,
@@ -76,9 +76,9 @@ class Engine:
             for token, bias in self.generation_kwargs["logit_bias"].items():
                 scores[token] += bias
             known = (scores / (self.temperature or 1.0)).log_softmax(-1)
-            said.append(int(known.exp().multinomial(1)) if self.temperature else int(known.argmax()))
-            logprobs.append(float(known[said[-1]]))
-        return said, logprobs
+            generated.append(int(known.exp().multinomial(1)) if self.temperature else int(known.argmax()))
+            logprobs.append(float(known[generated[-1]]))
+        return generated, logprobs
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ SMALL = (0.15, 0.2)  # megapixels: quick to draw
 SAMPLES = list(generate("validation", 50, megapixels=SMALL))
 
 
-def asked(category: str, count: int = 60) -> Iterator[tuple[Scene, PosedQuestion]]:
+def posed(category: str, count: int = 60) -> Iterator[tuple[Scene, PosedQuestion]]:
     """Questions of one category about training scenes."""
     rng = np.random.default_rng(0)
     scenes = (compose(seed, "train") for seed in range(10_000))
@@ -78,10 +78,10 @@ def test_options_hold_the_answer_once_and_anywhere() -> None:
 
 def test_answers_are_balanced() -> None:
     """No answer is right so often that guessing it would pay."""
-    patterns = Counter(one.answer for _, one in asked("attribute", 400))
+    patterns = Counter(one.answer for _, one in posed("attribute", 400))
     assert set(patterns) == set(PATTERNS)
     assert max(patterns.values()) < 2 * 400 / len(PATTERNS)
-    sides = Counter(one.answer for _, one in asked("relation", 120))
+    sides = Counter(one.answer for _, one in posed("relation", 120))
     assert set(sides) == {"left", "right", "above", "below"}
     assert max(sides.values()) < 0.5 * 120
 
@@ -104,7 +104,7 @@ def test_splits_share_no_picture_and_no_asked_combination() -> None:
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_true_region_lies_inside_the_honest_one_and_that_inside_the_picture(category: str) -> None:
-    for scene, one in asked(category):
+    for scene, one in posed(category):
         assert one.honest.coverage_of(one.region) == 1
         assert one.honest.clamped(scene.size) == one.honest
         assert one.region.area < one.honest.area < 0.5 * scene.size.area
@@ -132,7 +132,7 @@ def test_vaguer_references_have_larger_honest_regions() -> None:
 
 @pytest.mark.parametrize("category", ["attribute", "vague"])
 def test_the_attribute_asked_for_is_that_of_the_named_landmark(category: str) -> None:
-    for scene, one in asked(category):
+    for scene, one in posed(category):
         [mark] = [mark for mark in scene.landmarks if f"the {mark.name}?" in one.question]
         assert one.answer == mark.pattern
         assert one.region == mark.plate
@@ -140,7 +140,7 @@ def test_the_attribute_asked_for_is_that_of_the_named_landmark(category: str) ->
 
 
 def test_two_hops_lead_by_a_ball_to_one_landmark_only() -> None:
-    for scene, one in asked("two_hop"):
+    for scene, one in posed("two_hop"):
         post, mark = one.marks
         assert post.ball == mark.colour
         assert f"The ball at the {post.name} " in one.question
@@ -150,10 +150,10 @@ def test_two_hops_lead_by_a_ball_to_one_landmark_only() -> None:
 
 
 def test_relations_are_as_the_plates_lie() -> None:
-    for _, one in asked("relation"):
+    for _, one in posed("relation"):
         first, second = one.marks
-        said = one.question.split("the one with ")
-        here, there = (next(mark for mark in (first, second) if part.startswith(mark.pattern)) for part in said[1:])
+        parts = one.question.split("the one with ")
+        here, there = (next(mark for mark in (first, second) if part.startswith(mark.pattern)) for part in parts[1:])
         dx, dy = here.plate.left - there.plate.left, here.plate.top - there.plate.top
         across = "left" if dx < 0 else "right"
         down = "above" if dy < 0 else "below"
@@ -164,7 +164,7 @@ def test_relations_are_as_the_plates_lie() -> None:
 
 def test_coarse_questions_are_about_what_can_be_seen_from_afar() -> None:
     kinds = set()
-    for scene, one in asked("coarse"):
+    for scene, one in posed("coarse"):
         [mark] = one.marks
         kinds.add(one.answer in COLOURS)
         if one.answer in COLOURS:

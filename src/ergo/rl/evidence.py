@@ -81,8 +81,8 @@ def answered_right(sample: Sample, trace: Trace, matching: Matching = "strict") 
 
 
 def is_well_formed(trace: Trace) -> bool:
-    """<think> ... </think> and an exact <zoom> first, <answer> ... </answer> second."""
-    if trace.answer is None or len(trace.turns) != 2:
+    """<think> ... </think> and an exact <zoom> first, <answer> ... </answer> second; a reply that ended early is not."""
+    if trace.answer is None:
         return False
     first = trace.turns[0].text
     thinks = "<think>" in first and "</think>" in first

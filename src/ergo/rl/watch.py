@@ -92,7 +92,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if self.trainer.accelerator.is_main_process:
             measured = accuracy_of(self._validated(), self.recipe)
             logs = {f"validation/{name}": value for name, value in measured.items()}
-            # a control of its own: the run's would be told that this step is logged, and its row be lost
+            # a control of its own: the run would take this step for logged, and lose its row
             self.trainer.callback_handler.on_log(args, state, TrainerControl(), logs)
             best = json.loads((self.out / "best.json").read_text()) if (self.out / "best.json").is_file() else None
             improved = best is None or measured["accuracy"] > best["accuracy"]
