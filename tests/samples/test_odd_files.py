@@ -19,7 +19,7 @@ from ergo.core.errors import DataError
 from ergo.core.geometry import Box
 from ergo.samples.options import options_of, split_prompt
 from ergo.samples.pictures import open_picture
-from ergo.samples.reader import Refused, Wanted, read_rows, read_samples
+from ergo.samples.reader import ReaderConfig, Refused, read_rows, read_samples
 from ergo.samples.sample import Sample
 
 
@@ -215,7 +215,7 @@ def test_one_bad_row_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
 
 def test_a_question_for_all_needs_neither_question_nor_answer_in_the_table(tmp_path: Path) -> None:
     path = written(tmp_path, "x.csv", b"picture\na.png\n")
-    [row] = read_rows(str(path), Wanted(answers=False, question="Which colour?", options=("red", "blue")))
+    [row] = read_rows(str(path), ReaderConfig(answers=False, question="Which colour?", options=("red", "blue")))
     assert isinstance(row, Sample)
     assert (row.question, row.choices, row.answer) == ("Which colour?", ("red", "blue"), "")
 

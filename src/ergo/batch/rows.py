@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ergo.batch.folders import pictures_in
 from ergo.core.errors import DataError, UsageError
 from ergo.core.messages import whole_text
-from ergo.samples.reader import Refused, Wanted
+from ergo.samples.reader import ReaderConfig, Refused
 from ergo.samples.reader import read_rows as read_table
 from ergo.samples.sample import Sample
 from ergo.samples.tables import ENDINGS, ending_of
@@ -52,8 +52,10 @@ def read_rows(source: str, question: str | None, options: Sequence[str] = ()) ->
         return
     seen: set[str] = set()
     name = source.rsplit("/", 1)[-1]
-    wanted = Wanted(answers=False, question=question, options=tuple(options), name=lambda number: f"{name}:{number}")
-    for found in read_table(source, wanted):
+    config = ReaderConfig(
+        answers=False, question=question, options=tuple(options), name=lambda number: f"{name}:{number}"
+    )
+    for found in read_table(source, config):
         row = BatchRow(found.id, "", "", problem=found.reason) if isinstance(found, Refused) else _row(found)
         if row.id in seen:
             raise DataError(f"{source}: the id {row.id!r} stands twice")

@@ -37,7 +37,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReaderConfig:
     """What a row must bring. answers: a truth to score by. question: asked of every picture, instead of the table's own.
 
     options: with it. name: makes the id of a row that brings none from its number, counted from 0.
@@ -57,7 +57,7 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
         yield row
 
 
-def read_rows(source: str, wanted: Wanted = Wanted()) -> Iterator[Sample | Refused]:
+def read_rows(source: str, config: ReaderConfig = ReaderConfig()) -> Iterator[Sample | Refused]:
     """Every row of a table, in its order."""
     base = source.rpartition("/")[0] if "://" in source else str(Path(source).parent)
     kept = _Referred(source)
@@ -65,7 +65,7 @@ def read_rows(source: str, wanted: Wanted = Wanted()) -> Iterator[Sample | Refus
     count = 0
     for number, (where, row) in enumerate(records(source)):
         count += 1
-        name = wanted.name(number)
+        name = config.name(number)
         if isinstance(row, str):
             yield Refused(name, where, row)
             continue
@@ -73,7 +73,7 @@ def read_rows(source: str, wanted: Wanted = Wanted()) -> Iterator[Sample | Refus
         if names not in layouts:
             first = not layouts
             try:
-                layouts[names] = _layout(names, source if ending_of(source) != ".jsonl" else where, wanted)
+                layouts[names] = _layout(names, source if ending_of(source) != ".jsonl" else where, config)
             except DataError as error:
                 if ending_of(source) in (".csv", ".tsv", ".parquet"):
                     raise
@@ -83,38 +83,38 @@ def read_rows(source: str, wanted: Wanted = Wanted()) -> Iterator[Sample | Refus
                 log.info("%s: columns that are kept but not used: %s", source, ", ".join(aside))
         columns = layouts[names]
         try:
-            yield _sample(kept.resolved(row, columns), columns, base, name, wanted)
+            yield _sample(kept.resolved(row, columns), columns, base, name, config)
         except (ValueError, TypeError) as error:
             yield Refused(_id(row, columns) or name, where, str(error))
     if not count:
         raise DataError(f"{source} holds no rows")
 
 
-def _layout(names: Sequence[str], where: str, wanted: Wanted) -> Columns:
+def _layout(names: Sequence[str], where: str, config: ReaderConfig) -> Columns:
     columns = columns_of(names, where)
-    must = ["image", *(["question"] if wanted.question is None else []), *(["answer"] if wanted.answers else [])]
+    must = ["image", *(["question"] if config.question is None else []), *(["answer"] if config.answers else [])]
     needed(columns, must, where, names)
     return columns
 
 
-def _sample(row: dict[str, Any], columns: Columns, base: str, name: str, wanted: Wanted) -> Sample:
+def _sample(row: dict[str, Any], columns: Columns, base: str, name: str, config: ReaderConfig) -> Sample:
     """ValueError says why a row is none."""
     image = next(
         (one for column in columns.named["image"] if (one := picture_of(row.get(column), base)) is not None), None
     )
     if image is None:
         raise ValueError(f"no picture in {', '.join(columns.named['image'])}")
-    question = wanted.question if wanted.question is not None else _cell_text(row, columns, "question")
+    question = config.question if config.question is not None else _cell_text(row, columns, "question")
     question = question.replace("<image>", "").strip()
     if not question:
         raise ValueError("no question")
-    options = _options(row, columns, wanted)
+    options = _options(row, columns, config)
     if not options.texts:
         prompt = split_prompt(question)
         if prompt.options:
             question, options = prompt.question, replace(checked(prompt.options), lettered=True)
     hint = _cell_text(row, columns, "hint")
-    found = Answer("") if not wanted.answers else answer_of(_first(row, columns, "answer"), options)
+    found = Answer("") if not config.answers else answer_of(_first(row, columns, "answer"), options)
     right = _first(row, columns, "right_choice")
     info = _info(row, columns)
     cluster = _cell_text(row, columns, "cluster")
@@ -149,9 +149,9 @@ def _id(row: dict[str, Any], columns: Columns) -> str:
     return "" if cell is None else str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
-def _options(row: dict[str, Any], columns: Columns, wanted: Wanted) -> Options:
-    if wanted.options:
-        return Options(wanted.options)
+def _options(row: dict[str, Any], columns: Columns, config: ReaderConfig) -> Options:
+    if config.options:
+        return Options(config.options)
     for name in columns.named.get("choices", ()):
         found = options_of(row.get(name))
         if found.texts:
