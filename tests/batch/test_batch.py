@@ -406,7 +406,7 @@ def test_broken_pictures_do_not_count_as_a_model_that_is_gone(tmp_path: Path) ->
     for number in range(20):
         (source / f"{number:02}.jpg").write_bytes(b"\xff\xd8\xff nothing")
     Image.new("RGB", (64, 64)).save(source / "z.png")
-    batch(typed(source, tmp_path / "out", "--question", "x", "--stop-after", 5), opened)
+    batch(typed(source, tmp_path / "out", "--question", "x", "--stop-after", 5, "--concurrency", 1), opened)
     assert len(rows_in(tmp_path / "out")) == 21
 
 

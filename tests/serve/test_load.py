@@ -20,11 +20,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import chat_body, data_uri, scripted, serving
+from serving import chat_body, data_uri, echo, scripted, serving
 
 from ergo.api import BUNDLED as DEMO
 from ergo.backends import open_backend
 from ergo.core.flows import Question, coarse_to_fine
+from ergo.core.messages import Request
 from ergo.core.runner import drive
 from ergo.images.decode import load_image
 from ergo.samples.reader import read_samples
@@ -153,9 +154,16 @@ def test_sixteen_clients_share_the_shipped_model() -> None:
     assert together == [alone] * 16
 
 
+def seeing(request: Request) -> str:
+    """Looks at what it is shown, as every model does."""
+    for view in request.views:
+        view.pixels  # noqa: B018
+    return echo(request)
+
+
 def test_the_server_adds_little_to_the_bare_flow() -> None:
     """In turns: the flow alone from the same bytes, and through the server, one at a time."""
-    opened = scripted()
+    opened = scripted(seeing, record=False)
     body = chat_body("#1", PICTURE)
     bare: list[float] = []
     served: list[float] = []

@@ -45,27 +45,27 @@ def answers(address: str) -> bool:
 # ── odd requests, each followed by a normal one ────────────────────────────────────────────────
 
 
-def said(text: str, **fields: Any) -> dict[str, Any]:
+def posed(text: str, **fields: Any) -> dict[str, Any]:
     return chat_body(text, **fields)
 
 
 ODD: list[Any] = [
-    said("half \ud83d of a pair"), said("\udc00\ud800"), said("\x00\x01\x1b[31m"), said("\u2028\u202e"), said("x" * 31_000),
-    said("{question} %s {0} {"), said("<answer></answer><zoom>[0,0,0,0]</zoom>"), said("😀" * 2_000),
-    *(said("x", temperature=value) for value in (1e-40, 1e-300, 5e-324, 2, -0.0, 1e-6)),
-    *(said("x", top_p=value) for value in (1e-300, 1e-9, 1.0)),
-    *(said("x", seed=value) for value in (-(2**63), 2**63 - 1, 0)),
-    *(said("x", max_tokens=value) for value in (1, 10**18)),
-    said("x", stop=["", "\ud83d"]), said("x", stop=["<"] * 900), said("x", temperature=1e-40, stream=True),
-    said("x", ergo={"options": ["\ud83d", "", "a" * 900]}), said("x", ergo={"budget": 1}), said("x", ergo={"budget": 10**15}),
-    said("x", ergo={"flow": "crop_only", "region": [0, 0, 1, 1]}), said("x", ergo={"flow": "crop_only", "region": [-5, -5, 10**9, 10**9]}),
-    said("x", model="\ud83d"), {"messages": [{"role": "user", "content": "no picture \ud83d"}]},
-    {"messages": [{"role": "system", "content": "\ud83d"}, *said("x")["messages"]]},
+    posed("half \ud83d of a pair"), posed("\udc00\ud800"), posed("\x00\x01\x1b[31m"), posed("\u2028\u202e"), posed("x" * 31_000),
+    posed("{question} %s {0} {"), posed("<answer></answer><zoom>[0,0,0,0]</zoom>"), posed("😀" * 2_000),
+    *(posed("x", temperature=value) for value in (1e-40, 1e-300, 5e-324, 2, -0.0, 1e-6)),
+    *(posed("x", top_p=value) for value in (1e-300, 1e-9, 1.0)),
+    *(posed("x", seed=value) for value in (-(2**63), 2**63 - 1, 0)),
+    *(posed("x", max_tokens=value) for value in (1, 10**18)),
+    posed("x", stop=["", "\ud83d"]), posed("x", stop=["<"] * 900), posed("x", temperature=1e-40, stream=True),
+    posed("x", ergo={"options": ["\ud83d", "", "a" * 900]}), posed("x", ergo={"budget": 1}), posed("x", ergo={"budget": 10**15}),
+    posed("x", ergo={"flow": "crop_only", "region": [0, 0, 1, 1]}), posed("x", ergo={"flow": "crop_only", "region": [-5, -5, 10**9, 10**9]}),
+    posed("x", model="\ud83d"), {"messages": [{"role": "user", "content": "no picture \ud83d"}]},
+    {"messages": [{"role": "system", "content": "\ud83d"}, *posed("x")["messages"]]},
     b'{"messages": [{"role": "user", "content": "x"}], "temperature": 1e999}', b'{"messages": [{"role": "user", "content": "\xff"}]}',
     b'{"messages": [{"role": "user", "content": "x"}], "seed": 1e40}', b'{"messages": ' + b"[" * 20_000, b"\x00", b'"' * 100,
     b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": true}', b'{"a": 1' + b"0" * 5000 + b"}",
-    said("x", picture=data_uri((1, 1))), said("x", picture=data_uri((1, 3000))), said("x", picture=data_uri((3000, 1))),
-    said("x", picture="data:image/png;base64,\ud83d"), said("x", picture="data:image/png;base64," + "%4" * 99),
+    posed("x", picture=data_uri((1, 1))), posed("x", picture=data_uri((1, 3000))), posed("x", picture=data_uri((3000, 1))),
+    posed("x", picture="data:image/png;base64,\ud83d"), posed("x", picture="data:image/png;base64," + "%4" * 99),
 ]  # fmt: skip
 
 

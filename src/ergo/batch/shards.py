@@ -72,7 +72,7 @@ class Shards:
         """Make the folder and write the job into it, before anything else; refuse one that holds something else.
 
         What makes a row's answer must be the same: input, question, flow, budget, model. The code's version may
-        differ, which is said.
+        differ, which is logged.
         """
         self._system.makedirs(self._path, exist_ok=True)
         others = [one for one in self._names() if not one.endswith((".parquet", ".new", ".jsonl", f"/{JOB}"))]
@@ -80,13 +80,13 @@ class Shards:
             raise UsageError(
                 f"{self.address} holds {others[0].rsplit('/', 1)[-1]}: give a folder of its own for the output"
             )
-        asked, now = json.loads(json.dumps(job)), environment()
+        wanted, now = json.loads(json.dumps(job)), environment()
         path = f"{self._path}/{JOB}"
         if not self._system.exists(path):
             if self._shards():
                 raise UsageError(f"{self.address} holds rows of a job that nobody wrote down: choose another folder")
             with self._system.open(path, "wb") as file:
-                file.write(json.dumps({"job": asked, "made_with": now}, indent=2, sort_keys=True).encode())
+                file.write(json.dumps({"job": wanted, "made_with": now}, indent=2, sort_keys=True).encode())
             return
         try:
             with self._system.open(path, "rb") as file:
@@ -94,9 +94,9 @@ class Shards:
             before, made_with = dict(written["job"]), written["made_with"]
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} cannot be read ({error!r}): choose another folder") from error
-        changed = sorted(name for name in asked.keys() | before.keys() if asked.get(name) != before.get(name))
+        changed = sorted(name for name in wanted.keys() | before.keys() if wanted.get(name) != before.get(name))
         if changed:
-            what = "; ".join(f"{name} was {before.get(name)!r}, is {asked.get(name)!r}" for name in changed)
+            what = "; ".join(f"{name} was {before.get(name)!r}, is {wanted.get(name)!r}" for name in changed)
             raise UsageError(f"{self.address} holds another job ({what}): choose another folder")
         if made_with != now:
             log.warning("%s was begun with other software or on another machine", self.address)

@@ -1,6 +1,6 @@
 """An OpenAI-compatible endpoint whose model looks twice, and a page that shows how.
 
-settings.py     what a server is told; every limit, with its unit
+settings.py     how a server is run; every limit, with its unit
 connections.py  how many, and how long a head may take      gate.py   hosts, the last boundary, the access log
 app.py          routes: key, body, question, reply          chat.py   a request -> a Query, or the name of what is refused
 replies.py      a Trace -> a reply, chunks, errors          engine.py many clients, one model, and how it is

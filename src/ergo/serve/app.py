@@ -247,7 +247,7 @@ class Routes:
             return Json(envelope.completion(trace))
 
     def _read(self, body: bytes, held: ExitStack) -> tuple[ChatRequest, Flow, Envelope]:
-        """What is asked, as a flow that is ready to start. In a thread: megabytes are parsed here."""
+        """The question, as a flow that is ready to start. In a thread: megabytes are parsed here."""
         settings, model = self.settings, self.engine.model
         chat = read_request(body, settings.limits)
         self._check_model(chat.model)

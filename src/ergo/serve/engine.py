@@ -40,7 +40,7 @@ RETRY_OPENING = (1.0, 2.0, 5.0)  # seconds; the last for ever after
 
 @runtime_checkable
 class Endpoint(Protocol):
-    """A backend elsewhere, whose calls end when they are cancelled, and which can be asked whether it is there."""
+    """A backend elsewhere, whose calls end when they are cancelled, and which can be probed."""
 
     async def acomplete(self, request: Request, seconds: float) -> Completion | BackendError: ...
     async def aprobe(self, seconds: float) -> BackendError | None: ...
