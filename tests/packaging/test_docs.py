@@ -19,6 +19,7 @@ import pytest
 import ergo
 from ergo.cli.main import parser
 from ergo.recipes import find
+from ergo.rl.recipe import GrpoRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -100,6 +101,12 @@ def test_every_recipe_in_the_table_ships() -> None:
         assert name == "verl-ergo-7b" or find(name)
 
 
+def test_every_key_of_a_recipe_is_explained() -> None:
+    page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    keys = {field.alias or name for name, field in GrpoRecipe.model_fields.items()}
+    assert [key for key in sorted(keys) if not re.search(rf"`[^`]*\b{key}\b[^`]*`", page)] == []
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An empty folder but for the picture that the README supposes."""
@@ -129,7 +136,7 @@ def test_the_readmes_commands_run_as_they_are_written(home: Path) -> None:
         try:
             wait_for(port)
             shell = ["sh", "-euc", script]
-            done = subprocess.run(shell, cwd=home, env=env, capture_output=True, text=True, timeout=90)
+            done = subprocess.run(shell, cwd=home, env=env, capture_output=True, text=True, timeout=240)
             snippet = fences(ROOT / "README.md", "python")[0].replace(":8000", f":{port}")
             snippet = snippet.replace("model=server", "model=ergo.open_backend(server, 'ergo_tiny')")
             again = subprocess.run([sys.executable, "-c", snippet], cwd=home, env=env, capture_output=True, text=True)
@@ -144,7 +151,7 @@ def test_the_readmes_commands_run_as_they_are_written(home: Path) -> None:
 
 
 def wait_for(port: int) -> None:
-    for _ in range(120):
+    for _ in range(480):
         try:
             httpx.get(f"http://127.0.0.1:{port}/health").raise_for_status()
             return
