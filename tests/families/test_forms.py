@@ -76,6 +76,7 @@ PIXELS: list[tuple[str, str, Box | None]] = [
     ("<think>maybe [1, 2, 3, 4]</think><zoom>[10, 20, 30, 40]</zoom>", "exact", HERE),
     ("first <zoom>[1, 2, 3, 4]</zoom>?\n</think>\n<zoom>[10, 20, 30, 40]</zoom>", "exact", HERE),
     ("I write <zoom>[x1, y1, x2, y2]</zoom>: <zoom>[10, 20, 30, 40]</zoom>", "exact", HERE),  # the template restated
+    ("in the form <zoom>[x1, y1, x2, y2]</zoom> it is [10, 20, 30, 40]", "repaired_tag", HERE),
     ("◁think▷<zoom>[1, 2, 3, 4]</zoom>◁/think▷<zoom>[10, 20, 30, 40]</zoom>", "exact", HERE),
     ("<|channel>thought\n[1, 2, 3, 4]<channel|><zoom>[10, 20, 30, 40]</zoom>", "exact", HERE),
     ("<think>so <zoom>[10, 20, 30, 40]</zoom></think>", "repaired_tag", HERE),  # nothing else was said

@@ -52,7 +52,7 @@ def read_regions(reply: str, view: View, frame: Frame, y_first: bool = False) ->
     """The last region of a reply that can be read, or why none can; and every box it names, each once."""
     _, rest = split_thought(reply)
     text = (rest if rest.strip() else reply).translate(_FULL_WIDTH)
-    written = list(_in_zoom(text, y_first) if "<zoom>" in text else _anywhere(text, y_first))
+    written = list(_in_zoom(text, y_first)) or _anywhere(text, y_first)
     if not written:
         return Region(None, "not_numbers" if "<zoom>" in text else "none_given"), ()
     regions = [_region(one, view, frame) for one in written]
