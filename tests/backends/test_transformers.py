@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import pytest
 import torch
 from PIL import Image
 from tiny_models import ARCHITECTURES, TOKEN, TOKENIZER, fed, kinds_of, make_backend, save
-from transformers import GenerationConfig
+from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from ergo.backends import open_backend
 from ergo.backends.transformers.backend import TransformersBackend
+from ergo.backends.transformers.loading import quantized
 from ergo.backends.transformers.processor import Prepared
 from ergo.backends.transformers.sampling import Penalties, end_ids, generator_for, sample
-from ergo.core.errors import UsageError
+from ergo.core.errors import MissingExtra, UsageError
 from ergo.core.flows import LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.messages import Chat, Completion, Message, Request, Sampling
@@ -508,6 +510,52 @@ def test_where_and_how_a_model_runs(folder: Path, backend: TransformersBackend) 
     eager = open_backend(str(folder), attention="eager").backend
     assert isinstance(eager, TransformersBackend)
     assert eager.model.config.get_text_config()._attn_implementation == "eager"
+
+
+def test_a_model_spread_where_there_is_only_a_cpu_is_in_float32_too(tmp_path: Path) -> None:
+    folder = save(tmp_path, "qwen2_5_vl")
+    AutoModelForImageTextToText.from_pretrained(folder).to(torch.bfloat16).save_pretrained(folder)
+    for settings in ({}, {"device_map": "auto"}, {"device": "cpu"}):
+        opened = open_backend(str(folder), **settings).backend
+        assert isinstance(opened, TransformersBackend)
+        assert opened.model.dtype == torch.float32
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """bitsandbytes' kernels want sides that are multiples of 32."""
+    folder = save(tmp_path_factory.mktemp("wide"), "qwen3_vl")
+    config = AutoConfig.from_pretrained(folder)
+    text = config.text_config
+    text.hidden_size, text.intermediate_size, text.head_dim, config.vision_config.out_hidden_size = 64, 128, 32, 64
+    text.rope_parameters["mrope_section"] = [6, 5, 5]
+    torch.manual_seed(0)
+    AutoModelForImageTextToText.from_config(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("quantization", "kind"), [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])
+def test_the_language_half_is_quantised_and_both_turns_go_on(wide: Path, quantization: str, kind: str) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not installed")
+    opened = open_backend(str(wide), quantization=quantization).backend
+    assert isinstance(opened, TransformersBackend)
+    linear = {
+        name: type(part).__name__ for name, part in opened.model.named_modules() if "Linear" in type(part).__name__
+    }
+    for name, found in linear.items():
+        assert found == ("Linear" if "visual" in name or "lm_head" in name else kind), name
+    assert sum(found == kind for found in linear.values()) >= 14
+    first = asks(opened, 0)
+    [one] = answered(opened, first)
+    [two] = answered(opened, goes_on(opened, first, one))
+    assert two.usage.cached_tokens
+
+
+def test_quantisation_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [])  # nothing can be found any more
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
+    with pytest.raises(MissingExtra, match="loading in 4 bits needs an extra"):
+        quantized("4bit")
 
 
 def test_the_tokenizer_of_these_tests_writes_any_text() -> None:

@@ -28,7 +28,7 @@ class LocalSettings:
     adapter: a LoRA adapter's Hub name or folder, merged into the weights.
     device: where all of it goes, such as cuda:1; cuda if there is one, else cpu.
     device_map: instead, how it is spread over several: auto, balanced, balanced_low_0 or sequential.
-    dtype: of the weights, such as bfloat16; auto is as stored on a GPU and float32 on a CPU.
+    dtype: of the weights, such as bfloat16; auto is as stored, on a CPU float32 unless quantised.
     attention: transformers' implementation: sdpa, eager, flash_attention_2 ...; None for its own choice.
     quantization: 4bit or 8bit, of the language half; the vision tower keeps its precision, for boxes depend on it.
     generation: whose repetition penalty and top-k apply. request: none, as in training and in all our figures;

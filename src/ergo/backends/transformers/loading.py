@@ -45,13 +45,15 @@ def load_checkpoint(name: str, settings: LocalSettings) -> Checkpoint:
         known = ", ".join(CHECKPOINT_TYPES)
         raise UsageError(f"{name} is a {config.model_type}; ergo knows {known} (docs/models.md says how to add one)")
     place: Any = settings.device_map or {"": device_of(settings.device)}
-    on_cpu = place == {"": torch.device("cpu")}
-    dtype: Any = ("float32" if on_cpu else "auto") if settings.dtype == "auto" else settings.dtype
+    on_cpu = not torch.cuda.is_available() if settings.device_map else place[""].type == "cpu"
+    # float32 is what a CPU is fast in; quantised weights would only pass through it, at twice the memory
+    automatic = "float32" if on_cpu and not settings.quantization else "auto"
+    dtype = automatic if settings.dtype == "auto" else settings.dtype
     options: dict[str, Any] = {"dtype": dtype, "device_map": place}
     if settings.attention:
         options["attn_implementation"] = settings.attention
     if settings.quantization:
-        options["quantization_config"] = quantized(settings.quantization, torch.float32 if on_cpu else torch.bfloat16)
+        options["quantization_config"] = quantized(settings.quantization)
     model = AutoModelForImageTextToText.from_pretrained(folder, **options)
     if adapter:
         model = _with_adapter(model, local_folder(adapter))
@@ -71,15 +73,15 @@ def device_of(name: str | None) -> torch.device:
     return device
 
 
-def quantized(kind: str, dtype: torch.dtype) -> Any:
+def quantized(kind: str) -> Any:
     """transformers' configuration for loading in 4 or 8 bits, by whichever library is installed."""
-    kept = ["visual", "lm_head"]  # under 10 % of a 7B model's memory, and what boxes and words are read off
+    kept = ["model.visual", "lm_head"]  # under 10 % of a 7B model's memory, and what boxes and words are read off
     if importlib.util.find_spec("bitsandbytes"):
         if kind == "4bit":
             return BitsAndBytesConfig(
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
-                bnb_4bit_compute_dtype=dtype,
+                bnb_4bit_compute_dtype=torch.bfloat16,
                 llm_int8_skip_modules=kept,
             )
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
