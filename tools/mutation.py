@@ -30,6 +30,14 @@ TARGETS = {
          "tests/rl/test_recipe.py"],
     ),
     "serve": (["src/ergo/serve/*"], ["tests/serve"]),
+    "openai": (
+        ["src/ergo/backends/openai/*", "src/ergo/backends/settings.py"],
+        [f"tests/backends/test_{name}.py" for name in ("endpoints", "openai", "openai_async", "open", "proxies")],
+    ),
+    "transformers": (
+        [f"src/ergo/backends/transformers/{name}.py" for name in ("backend", "bridge", "sampling", "loading", "constrain", "processor")],
+        [f"tests/backends/test_{name}.py" for name in ("transformers", "constrain", "processor", "open")],
+    ),
 }  # fmt: skip
 """Package -> files that are changed, tests that should notice."""
 
