@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from PIL import Image
 from ergo.backends import Model
 from ergo.backends.scripted import ScriptedBackend
 from ergo.batch.rows import BatchRow, read_rows
-from ergo.batch.run import JOURNAL, MAX_CRASHES, run_here
+from ergo.batch.run import JOURNAL, MAX_CRASHES, Actor, run_here
 from ergo.batch.shards import SCHEMA, Shards
 from ergo.batch.worker import BatchConfig, Worker
 from ergo.cli.batch import batch
@@ -398,6 +399,17 @@ def test_a_model_that_is_gone_stops_the_job_and_the_same_command_goes_on(
     assert 10 <= len(rows_in(out)) <= 14
     assert batch(typed(table, out, *words, "--retry-failed"), opened) == 0
     assert len(rows_in(out)) == 200
+
+
+def test_an_actor_whose_model_is_gone_takes_no_more_rows(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    gone = Model(ScriptedBackend(lambda _: BackendError("nobody there", "refused"), record=False), QWEN2_5_VL, 28, "x")
+    actor = Actor(lambda: gone, BatchConfig(budget=16), 1, str(tmp_path), stop_after=5)
+    rows = [BatchRow(str(number), str(tmp_path / "a.png"), "x") for number in range(20)]
+    block = {"row": [json.dumps(asdict(row)) for row in rows]}
+    assert actor(block)["done"] == [5]
+    assert actor(block)["done"] == [0]
+    assert len(rows_in(tmp_path)) == 5
 
 
 def test_broken_pictures_do_not_count_as_a_model_that_is_gone(tmp_path: Path) -> None:

@@ -413,6 +413,16 @@ def test_a_request_with_two_lengths_is_refused() -> None:
         assert answers(address)
 
 
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes() -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    with serving(scripted(), Settings(limits=Limits(body=1000, idle_seconds=3))) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as line:
+            line.settimeout(2)
+            line.sendall(head + b"content-length: 1001\r\n\r\n")
+            assert line.recv(100).startswith(b"HTTP/1.1 413")
+
+
 def test_an_empty_key_lets_nobody_in() -> None:
     for key in ("", "  "):
         with pytest.raises(UsageError, match="empty"):

@@ -198,14 +198,22 @@ class Fleet:
 class Actor:
     """A Worker as Ray Data calls it: a block of rows in, one line about it out; the rows themselves go into a shard."""
 
-    def __init__(self, open_model: Callable[[], Model], config: BatchConfig, concurrency: int, output: str) -> None:
-        self._worker = Worker(open_model(), config, concurrency)
+    def __init__(
+        self,
+        open_model: Callable[[], Model],
+        config: BatchConfig,
+        concurrency: int,
+        output: str,
+        stop_after: int | None = None,
+    ) -> None:
+        self._worker = Worker(open_model(), config, concurrency, stop_after)
         self._shards = Shards(output)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[Any]]:
         rows = [BatchRow(**json.loads(line)) for line in block["row"]]
         answers = list(self._worker.answers(rows))
-        self._shards.write(answers)
+        if answers:  # none once its model has failed too often in a row
+            self._shards.write(answers)
         return {name: [value] for name, value in spent_on(answers).items()}
 
 
@@ -217,6 +225,7 @@ def run_on_ray(
     fleet: Fleet,
     shard: int,
     price: Price | None = None,
+    stop_after: int | None = None,
 ) -> Iterator[Progress]:
     """The same, by a pool of actors. A block that was lost with its actor or node is done again by another."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -242,7 +251,7 @@ def run_on_ray(
     blocks = ray.data.from_items([{"row": line} for line in lines], override_num_blocks=max(1, -(-len(lines) // shard)))
     results = blocks.map_batches(
         Actor,
-        fn_constructor_args=(open_model, config, fleet.concurrency, shards.address),
+        fn_constructor_args=(open_model, config, fleet.concurrency, shards.address, stop_after),
         batch_size=shard,
         compute=ray.data.ActorPoolStrategy(size=fleet.actors),
         num_gpus=fleet.gpus,
@@ -250,4 +259,7 @@ def run_on_ray(
     )
     for one in results.iter_rows():
         yield count.add(one)
+    if count.spent["done"] < len(lines):
+        left = len(lines) - count.spent["done"]
+        log.warning("stopped: %s rows failed in a row in each actor, %s rows are left", stop_after, left)
     remaining.drop_outdated()

@@ -128,7 +128,7 @@ def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> int:
         stopped = worker.stopped
     else:
         fleet = Fleet(None if args.where == "ray" else args.where, args.num_actors, args.concurrency, args.gpus)
-        follow(run_on_ray(rows, shards, open_model, config, fleet, args.shard, price))
+        follow(run_on_ray(rows, shards, open_model, config, fleet, args.shard, price, args.stop_after))
     failed = shards.failed()
     if stopped:
         note(f"stopped: {stopped}")
