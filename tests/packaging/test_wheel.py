@@ -122,4 +122,6 @@ def test_a_recipe_that_needs_the_cold_start_says_where_it_is(elsewhere: Path) ->
         done = subprocess.run(command, cwd=elsewhere, env=env, capture_output=True, text=True)
         assert done.returncode == 2
         assert "ergo train tiny-p" in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
+        # other packages may say something as they are imported (bitsandbytes does)
+        assert [line.startswith("ergo: ") for line in done.stderr.strip().splitlines()].count(True) == 1
+        assert "Traceback" not in done.stderr
