@@ -95,6 +95,11 @@ BEHAVIOURS = (
     B("sends reasoning as a part", lambda _: reply(THOUGHT), text="<think>hm</think>yes"),  # type: ignore[arg-type]
     B("sends reasoning as `thinking`", lambda _: reply("yes", thinking="hm"), text="<think>hm</think>yes"),
     B("sends reasoning as `reasoning_details`", lambda _: reply("yes", reasoning_details=[{"type": "reasoning.text", "text": "hm"}]), text="<think>hm</think>yes"),
+    B(
+        "sends a summary of its reasoning",
+        lambda _: reply("yes", reasoning_details=[{"type": "reasoning.summary", "summary": "hm"}, {"type": "reasoning.encrypted", "data": "x"}]),
+        text="<think>hm</think>yes",
+    ),
     B("streams parts", faults=(stream(delta(content=PARTS[:1]), delta("stop", content=PARTS[1:])),), settings={"stream": True}),
     B("refuses to answer", lambda _: reply(None, refusal="I cannot help with that."), text="I cannot help with that.", finish="refusal"),
     B("stops at its limit and calls it MAX_TOKENS", lambda _: reply("yes", "MAX_TOKENS"), finish="length"),
@@ -135,6 +140,22 @@ def test_a_server_that(row: Behaviour) -> None:
     assert len(server.payloads) == row.calls
     for name, value in row.last.items():
         assert server.payloads[-1].get(name) == value
+
+
+def said(fault: Fault) -> str:
+    with FaultyServer(fault) as server:
+        [result] = OpenAIBackend(server.url, EndpointSettings(retries=0)).complete([ASK])
+    assert isinstance(result, BackendError)
+    return str(result)
+
+
+def test_a_refusal_is_told_in_the_servers_words_with_its_code_but_not_as_a_web_page() -> None:
+    assert "(no such thing (model_gone))" in said(
+        status(404, json.dumps(openai_error("no such thing", code="model_gone")))
+    )
+    assert "(model_gone: no)" in said(status(404, json.dumps(openai_error("model_gone: no", code="model_gone"))))
+    assert "(plain words)" in said(status(500, "plain words", "text/plain"))
+    assert "gateway" not in said(status(502, "<html><h1>bad gateway", "text/html"))
 
 
 # ── what was learned ───────────────────────────────────────────────────────────────────────────
