@@ -100,6 +100,27 @@ def test_what_a_budget_of_1280_shows(size: Size, shown: Size, tokens: int) -> No
     assert budget.cost(shown) == tokens
 
 
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (Size(290, 270), Size(280, 280)),  # rounds to exactly 100 tokens: nothing is to be shrunk
+        (Size(300, 270), Size(280, 252)),  # rounds to 110
+        (Size(28, 2800), Size(28, 2800)),
+        (Size(28, 2828), Size(28, 2800)),
+    ],
+)
+def test_a_picture_that_just_fits_is_not_shrunk(size: Size, shown: Size) -> None:
+    assert TokenBudget(100).fit(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(Size(56, 56), Size(56, 56)), (Size(56, 28), Size(84, 56)), (Size(28, 112), Size(28, 112))],
+)
+def test_a_picture_of_just_the_least_tokens_is_not_enlarged(size: Size, shown: Size) -> None:
+    assert TokenBudget(100, min_tokens=4).fit(size) == shown
+
+
 @pytest.mark.parametrize(("most", "least", "patch"), [(0, 1, 28), (4, 5, 28), (4, 0, 28), (4, 1, 0)])
 def test_budgets_that_cannot_be(most: int, least: int, patch: int) -> None:
     with pytest.raises(ValueError, match=r"needs|patch"):

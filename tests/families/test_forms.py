@@ -153,6 +153,16 @@ def test_a_family_counts_in_its_own_frame(family: str, reply: str, reading: str,
 
 
 @pytest.mark.parametrize(
+    ("numbers", "reading"),
+    [("400, 20, 1000, 40", "other_frame"), ("400, 20, 1001, 40", "outside"), ("10, 400, 20, 1000", "other_frame"),
+     ("10, 400, 20, 1001", "outside")],
+)  # fmt: skip
+def test_of_a_small_picture_thousandths_are_another_frame_and_more_is_none(numbers: str, reading: str) -> None:
+    small = View.of(Picture(Image.new("RGB", (280, 140))), TokenBudget(50))
+    assert FAMILIES["qwen2_5_vl"].read_region(f"<zoom>[{numbers}]</zoom>", small).reading == reading
+
+
+@pytest.mark.parametrize(
     ("reply", "boxes"),
     [
         ("<zoom>[10, 20, 30, 40]</zoom><zoom>[0, 0, 560, 280]</zoom>", (HERE, Box(0, 0, 2800, 1400))),
