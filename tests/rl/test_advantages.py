@@ -102,3 +102,22 @@ def test_there_are_two_turns() -> None:
         recipe("reward=[{name='region', turn=3}]")
     with pytest.raises(UsageError, match="multi_objective_aggregation"):
         recipe("reward=[{name='region', turn=1}]", "trl.multi_objective_aggregation='normalize_then_sum'")
+
+
+@pytest.mark.parametrize("scale", ["group", "batch"])
+def test_each_turn_is_scaled_by_the_scores_that_it_has(scale: str) -> None:
+    """A rollout without a score in one turn changes neither the mean nor the deviation of the others."""
+    nan = torch.nan
+    rewards = torch.tensor([[nan, 1.0], [1.0, 3.0], [0.0, 2.0], [5.0, nan], [1.0, nan], [3.0, 9.0]])
+    found = group_advantages(rewards, 3, scale)
+    for turn in (0, 1):
+        every = rewards[:, turn][~rewards[:, turn].isnan()]
+        for group in (slice(0, 3), slice(3, 6)):
+            own = rewards[group, turn]
+            known = own[~own.isnan()]
+            if len(known) < 2:
+                assert not found[group, turn].any()
+                continue
+            over = known if scale == "group" else every
+            expected = ((own - known.mean()) / (over.std() + 1e-4)).nan_to_num(0.0)
+            assert torch.allclose(found[group, turn], expected, atol=1e-4)
