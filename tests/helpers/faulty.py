@@ -74,12 +74,14 @@ class Handler(BaseHTTPRequestHandler):
     server: _Http
 
     def do_GET(self) -> None:
+        if not self.path.partition("?")[0].endswith("/models"):
+            return self.send(404, "")
         with self.server.owner.lock:
             self.server.owner.listed += 1
         if self.server.owner.closing.is_set():  # a connection kept alive outlives its listener
             return drop(self)
         models = self.server.owner.models
-        models(self) if callable(models) else self.send(200, json.dumps(models))
+        return models(self) if callable(models) else self.send(200, json.dumps(models))
 
     def do_POST(self) -> None:
         owner = self.server.owner
@@ -89,8 +91,10 @@ class Handler(BaseHTTPRequestHandler):
             owner.headers.append(dict(self.headers))
             owner.paths.append(self.path)
             fault = owner.faults.pop(0) if owner.faults else None
+        if not self.path.partition("?")[0].endswith("/chat/completions"):
+            return self.send(404, "")
         said = fault or owner.answer(payload)
-        said(self) if callable(said) else self.send(200, json.dumps(said))
+        return said(self) if callable(said) else self.send(200, json.dumps(said))
 
     def send(self, code: int, body: str | bytes, kind: str = "application/json", **headers: str) -> None:
         data = body.encode() if isinstance(body, str) else body
