@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from ergo.serve.pictures import DecodeMemory, EncodedPicture, read_picture
 from ergo.serve.replies import DONE, HEARTBEAT, Envelope, Json, Refused, event, refused
 from ergo.serve.settings import Settings
 from ergo.traces.run import Running
+from ergo.viz.html import render
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Routes:
         self.meters = meters
         self._bodies = settings.limits.bodies
         self._memory = DecodeMemory(settings.limits.decode)
-        self._page = (files("ergo.serve") / "page.html").read_text(encoding="utf-8")
+        self._page = render("serve.html")
 
     async def page(self) -> HTMLResponse:
         headers = {

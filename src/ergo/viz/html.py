@@ -23,6 +23,7 @@ def _environment() -> Environment:
 
 
 def render(template: str, **context: Any) -> str:
-    """A page from `viz/templates`, with the stylesheet as `style`."""
-    css = _environment().get_template("style.css").render(light=asdict(LIGHT), dark=asdict(DARK))
-    return _environment().get_template(template).render(style=Markup(css), **context)
+    """A page from `viz/templates`, with the stylesheet as `style`, and its palette alone as `colours`."""
+    palettes = {"light": asdict(LIGHT), "dark": asdict(DARK)}
+    css = {name: Markup(_environment().get_template(f"{name}.css").render(palettes)) for name in ("style", "colours")}
+    return _environment().get_template(template).render(css, **context)
