@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("openai:http://localhost:1", {"reuse": False}, "reuse is a setting of a model in this process"),
         ("hf:x/y", {"api_key": "k"}, "api_key is a setting of an endpoint (openai:), not of a model in this process"),
         ("ergo-tiny", {"timeout": 3}, "timeout is a setting of an endpoint"),
+        ("ergo-tiny", {"reuse": True, "nonsense": 1}, "no setting is called 'nonsense'"),
         ("ergo-tiny", {"batsh": 3}, "no setting is called 'batsh'; a model in this process (hf:) takes adapter,"),
         ("openai:http://localhost:1", {"model": "m"}, "no setting is called 'model'"),
         ("ergo-tiny", {"batch_size": 0}, "batch_size is a whole number of at least 1, not 0"),

@@ -60,7 +60,10 @@ CACHE_MISS = re.compile(r"cache miss|data is not provided|not found in (the )?ca
 
 @dataclass(frozen=True)
 class Served:
-    """What an endpoint lists. models: names to ask for. checkpoints: by name, what each was loaded from, where it says so (vLLM's `root`)."""
+    """What an endpoint lists. models: names to ask for.
+
+    checkpoints: by name, what each was loaded from, where the server says so (vLLM's `root`).
+    """
 
     models: tuple[str, ...]
     profile: Profile = OTHER
