@@ -26,8 +26,9 @@ from ergo.photo_world.assets import Assets  # noqa: E402
 from ergo.photo_world.dataset import make_samples  # noqa: E402
 from ergo.photo_world.evaluate import TOTAL, error_rate, jobs, measure, report  # noqa: E402
 from ergo.photo_world.evaluate import _png as png  # noqa: E402
+from ergo.photo_world.kinds import KINDS  # noqa: E402
 from ergo.photo_world.learner import Learner, load_start, save_heads  # noqa: E402
-from ergo.photo_world.lessons import CLOSE, COARSE, GROUPS, Mix, make_talks, scene_lesson, words_lesson  # noqa: E402
+from ergo.photo_world.lessons import CLOSE, COARSE, GROUPS, Mix, empty_lesson, make_talks, scene_lesson, words_lesson  # noqa: E402
 from ergo.photo_world.model import CANNOT_TELL, make_config, make_model, make_tokenizer, save  # noqa: E402
 from ergo.photo_world.pages import PATCH, Crop, make_word  # noqa: E402
 from ergo.photo_world.paint import paint  # noqa: E402
@@ -222,3 +223,16 @@ def test_an_evaluation_asks_every_sample_in_every_way_and_keeps_what_was_said(
 )
 def test_the_error_rate_counts_edits_per_character(said: str, truth: str, rate: float) -> None:
     assert error_rate(said, truth) == pytest.approx(rate)
+
+
+def test_what_is_asked_about_in_vain_is_named(tokenizer: Any, train_assets: Assets) -> None:
+    """A small picture of nothing: the reply names what the question names, and cannot tell."""
+    for [[turn]] in empty_lesson(np.random.default_rng(0), train_assets, 20):
+        reply = "".join(piece.text for piece in turn.reply)
+        named = reply.removeprefix("<think> no ").split("</think>")[0]
+        assert named in turn.asked
+        assert named in KINDS
+        assert reply.endswith(f"<answer>{CANNOT_TELL}</answer>")
+        row = Rows(tokenizer, GROUPS).row([(turn,)])
+        kind = tokenizer.convert_tokens_to_ids(f"Ġ{named}")
+        assert (row.ids == kind).sum() == 2  # the question's own token, once more

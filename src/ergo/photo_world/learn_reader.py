@@ -58,6 +58,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, required=True)
     for lesson in ("words", "places", "looks"):
         parser.add_argument(f"--{lesson}", type=float, required=True)
+    parser.add_argument("--empty", type=float, default=0.0)
     parser.add_argument("--hardness", type=float, default=0.7)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--matrix-rate", type=float, default=3e-3)
@@ -68,6 +69,6 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     torch.set_num_threads(1)
     train(
-        asked.out, asked.start, Mix(asked.words, asked.places, asked.looks, asked.hardness), asked.steps,
+        asked.out, asked.start, Mix(asked.words, asked.places, asked.looks, asked.hardness, asked.empty), asked.steps,
         (asked.rate, asked.matrix_rate), tuple(json.loads(asked.shape)), asked.seed, asked.looking, asked.labelling,
     )  # fmt: skip

@@ -163,7 +163,7 @@ class Learner:
         for index, name in enumerate(GROUPS):
             chosen = groups == index
             notes[f"right_{name}"] = share_right(said, truth, chosen)
-            if name in ("word", "answer", "crop") and bool(chosen.any()):
+            if name in ("word", "answer", "empty") and bool(chosen.any()):
                 _, member = torch.unique(talks[chosen], return_inverse=True)
                 wrong = torch.zeros(int(member.max()) + 1).index_add(0, member, (said != truth)[chosen].float())
                 notes[f"exact_{name}"] = float((wrong == 0).float().mean())

@@ -3,6 +3,7 @@
     words     a crop with one text: what does it say
     places    a coarse view: which things and signs are where, and the regions of several questions
     looks     coarse views with questions, and the close view of every other one
+    empty     a small photograph of nothing and questions in vain: cheap, it teaches to say what was asked about
 
 The first look says where things stand and names the region: `<think> bus 240 280 sign 260 340</think><zoom>[...]`.
 What it cannot find it says too: `<think> no bus</think><answer>cannot tell</answer>`.
@@ -21,14 +22,14 @@ from ergo.photo_world.assets import Assets
 from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.lettering import develop
 from ergo.photo_world.model import CANNOT_TELL, GRID
-from ergo.photo_world.pages import PATCH, THING, Crop, make_word
+from ergo.photo_world.pages import PATCH, THING, Crop, a_ground, make_word
 from ergo.photo_world.paint import labels_under, paint
-from ergo.photo_world.questions import CATEGORIES, READ, Asked, ask, askable, region_of
+from ergo.photo_world.questions import CATEGORIES, READ, Asked, ask, ask_in_vain, askable, region_of
 from ergo.photo_world.rows import Piece, Talk, Turn, tokens_with
 from ergo.photo_world.scene import Scene, Sign, Thing, compose
 from ergo.photo_world.tower import MERGE
 
-GROUPS = ("word", "places", "region", "answer", "crop")
+GROUPS = ("word", "places", "region", "answer", "empty")
 SIDE = PATCH * MERGE
 COARSE = TokenBudget(100, 4, SIDE)
 CLOSE = TokenBudget(40, 28, SIDE)
@@ -43,14 +44,17 @@ class Mix:
     places: float
     looks: float
     hardness: float = 0.7
+    empty: float = 0.0
 
 
 def make_talks(assets: Assets, mix: Mix, seed: int, step: int) -> list[list[Talk]]:
     """A step's conversations: a list of rows, each of talks over one first view."""
     rng = np.random.default_rng([seed, step])
-    draw = rng.random() * (mix.words + mix.places + mix.looks)
+    draw = rng.random() * (mix.words + mix.places + mix.looks + mix.empty)
     if draw < mix.words:
         return words_lesson(rng, assets, mix.hardness, 32)
+    if draw >= mix.words + mix.places + mix.looks:
+        return empty_lesson(rng, assets, 48)
     rows = []
     close = draw >= mix.words + mix.places
     for number in range(4 if close else 6):
@@ -69,6 +73,18 @@ def words_lesson(rng: np.random.Generator, assets: Assets, hardness: float, coun
         kind = names[int(rng.integers(len(names)))]
         question = READ[int(rng.integers(len(READ)))].format(noun="sign", kind=kind)
         rows.append([(Turn(crop, question, spell(crop.text, crop), "word"),)])
+    return rows
+
+
+def empty_lesson(rng: np.random.Generator, assets: Assets, count: int) -> list[list[Talk]]:
+    """Questions about what is not there."""
+    names = list(KINDS)
+    rows: list[list[Talk]] = []
+    for _ in range(count):
+        nothing = np.zeros((4, 6), np.uint8)
+        crop = Crop(np.asarray(a_ground(rng, assets, 6 * PATCH, 4 * PATCH)), nothing, nothing)
+        asked = ask_in_vain(rng, names[int(rng.integers(len(names)))])
+        rows.append([(Turn(crop, f"{asked.question} Where?", say_absence(asked), "empty"),)])
     return rows
 
 
@@ -110,7 +126,7 @@ def talk_about(
     """The conversation about one question. Half of the second looks see a region a little off, and the first look
     is not taught then: reading is learnt from regions as the model will name them."""
     if asked.region is None:
-        first = Turn(coarse, f"{asked.question} Where?", say_absence(scene, asked, coarse), "region")
+        first = Turn(coarse, f"{asked.question} Where?", say_absence(asked, scene, coarse), "region")
         if not close:
             return (first,)
         again = view(rng, assets, scene, Box.whole(scene.size), CLOSE.fit(scene.size), hardness)
@@ -177,12 +193,12 @@ def say_region(scene: Scene, asked: Asked, coarse: Crop, box: Box) -> tuple[Piec
     return *pieces, Piece(f"</think><zoom>[{numbers}]</zoom>")
 
 
-def say_absence(scene: Scene, asked: Asked, coarse: Crop) -> tuple[Piece, ...]:
+def say_absence(asked: Asked, scene: Scene | None = None, coarse: Crop | None = None) -> tuple[Piece, ...]:
     """What is missing, and that it cannot be told."""
-    if asked.told:
+    if asked.told and scene and coarse:
         found: Sequence[Piece] = (Piece("<think>"), *say_thing(scene, asked.told[0], coarse), Piece(" no sign"))
     else:
-        found = (Piece("<think> no"),)
+        found = (Piece("<think> no"), Piece(f" {asked.missing}"))
     return *found, Piece(f"</think><answer>{CANNOT_TELL}</answer>")
 
 

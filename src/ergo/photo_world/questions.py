@@ -60,6 +60,7 @@ class Asked:
 
     choices: option texts; the answer is one of them. region: the smallest box that answers, SOURCE pixels; None where
     nothing does. told: what is found in the coarse view on the way, in order. sign: the text that is read, if one is.
+    missing: the kind that is asked about and is not there.
     """
 
     category: str
@@ -70,6 +71,7 @@ class Asked:
     told: tuple[Thing, ...]
     sign: Sign | None
     ambiguity: int
+    missing: str = ""
 
 
 def ask(scene: Scene, rng: np.random.Generator, category: str, thing: Thing) -> Asked | None:
@@ -203,11 +205,15 @@ def _none(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None:
         return Asked("none", question, CANNOT_TELL, (), None, (other,), None, 0)
     there = {other.kind for other in scene.things}
     absent = [kind for kind in KINDS if kind not in there]
-    kind = absent[int(rng.integers(len(absent)))]
+    return ask_in_vain(rng, absent[int(rng.integers(len(absent)))])
+
+
+def ask_in_vain(rng: np.random.Generator, kind: str) -> Asked:
+    """A question about a kind that is not there."""
     habit = habit_of(kind)
     options = READ + 2 * READ_BY_TEXT[habit.texts[0]]
     question = _pick(rng, options).format(noun=habit.noun, kind=kind)
-    return Asked("none", question, CANNOT_TELL, (), None, (), None, 0)
+    return Asked("none", question, CANNOT_TELL, (), None, (), None, 0, missing=kind)
 
 
 _MAKERS: dict[str, Callable[[Scene, np.random.Generator, Thing], Asked | None]] = {
