@@ -27,7 +27,11 @@ def commands() -> str:
         "Made from the parsers by `python tools/commands.py`: change the help texts there.",
         "",
     ]
-    lines += ["| | |", "|---|---|", *(f"| [`ergo {verb}`](#ergo-{verb}) | {said} |" for verb, said in VERBS.items())]
+    lines += [
+        "| | |",
+        "|---|---|",
+        *(f"| [`ergo {verb}`](#ergo-{verb}) | {summary} |" for verb, summary in VERBS.items()),
+    ]
     for verb in VERBS:
         [verbs] = [one for one in parser(verb)._actions if isinstance(one, argparse._SubParsersAction)]
         own = verbs.choices[verb]

@@ -149,7 +149,7 @@ def test_a_server_that_reports_no_tokens_leaves_that_open() -> None:
         report = examine(open_backend(f"openai:{server.url}"))
     assert (report.counts_agree, report.shrinks_above, report.second_look_cached) == (None, None, None)
     assert report.problems == ()
-    assert "cannot be told" in str(report)
+    assert "cannot be determined" in str(report)
 
 
 @pytest.mark.parametrize(("most", "shrinks"), [(16384, None), (300, 300)])

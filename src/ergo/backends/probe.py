@@ -105,7 +105,7 @@ class Report:
 
     def __str__(self) -> str:
         def told(value: bool | None) -> str:
-            return "cannot be told" if value is None else "yes" if value else "no"
+            return "cannot be determined" if value is None else "yes" if value else "no"
 
         lines = [f"model     {self.model}, asked as {self.family}", f"frame     {self.frame or 'none that fits'}"]
         lines[1] += "" if self.frame == self.expected else f" (the family's: {self.expected})"

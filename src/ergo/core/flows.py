@@ -85,8 +85,8 @@ def coarse_to_fine(picture: SourcePicture, question: Question, config: LookConfi
     chat += family.ask_answer(first.text, close, question.text, question.choices)
     second = yield Request(chat, config.sampling, previous=first)
 
-    said, regions = family.read(second.text, close), (seen.region.box,) if seen.region.box else ()
-    return Answer(said.answer, said.answer_reading, regions, seen.region.reading, seen.thought)
+    read, regions = family.read(second.text, close), (seen.region.box,) if seen.region.box else ()
+    return Answer(read.answer, read.answer_reading, regions, seen.region.reading, seen.thought)
 
 
 def as_needed(picture: SourcePicture, question: Question, config: LookConfig) -> Flow:
@@ -96,12 +96,12 @@ def as_needed(picture: SourcePicture, question: Question, config: LookConfig) ->
     chat, answer, reply = family.ask_look(coarse, question.text, question.choices), Answer("", "empty"), None
     for looks_left in range(max(config.max_looks, 1) - 1, -1, -1):
         reply = yield Request(chat, config.sampling, previous=reply)
-        said = family.read(reply.text, coarse)  # always of the ORIGINAL picture
-        answer = replace(answer, text=said.answer, reading=said.answer_reading, thought=answer.thought or said.thought)
-        if said.is_answer or not looks_left:
+        read = family.read(reply.text, coarse)  # always of the ORIGINAL picture
+        answer = replace(answer, text=read.answer, reading=read.answer_reading, thought=answer.thought or read.thought)
+        if read.is_answer or not looks_left:
             break
-        regions = said.boxes[: most.max_tokens // most.min_tokens]
-        answer = replace(answer, regions=regions, region_reading=said.region.reading)
+        regions = read.boxes[: most.max_tokens // most.min_tokens]
+        answer = replace(answer, regions=regions, region_reading=read.region.reading)
         share = replace(most, max_tokens=most.max_tokens // max(1, len(regions)))
         close = tuple(View.of(picture, share, box) for box in regions or (None,))
         chat += family.ask_again(reply.text, close, question.text, looks_left - 1)
@@ -112,16 +112,16 @@ def one_look(picture: SourcePicture, question: Question, config: LookConfig) -> 
     """The direct baseline: one view of the whole picture at the coarse budget, then the answer."""
     view = View.of(picture, config.coarse)
     reply = yield Request(config.family.ask_direct(view, question.text, question.choices), config.sampling)
-    said = config.family.read(reply.text, view)
-    return Answer(said.answer, said.answer_reading)
+    read = config.family.read(reply.text, view)
+    return Answer(read.answer, read.answer_reading)
 
 
 def crop_only(picture: SourcePicture, question: Question, config: LookConfig, region: Box) -> Flow:
     """The question and one crop, nothing else: what the frozen verifier sees (paper eq. 1)."""
     view = View.of(picture, config.close, region)
     reply = yield Request(config.family.ask_direct(view, question.text, question.choices), config.sampling)
-    said = config.family.read(reply.text, view)
-    return Answer(said.answer, said.answer_reading, (view.box,))
+    read = config.family.read(reply.text, view)
+    return Answer(read.answer, read.answer_reading, (view.box,))
 
 
 FLOWS: dict[str, Callable[..., Flow]] = {f.__name__: f for f in (coarse_to_fine, one_look, crop_only, as_needed)}

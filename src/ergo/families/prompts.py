@@ -1,4 +1,4 @@
-"""What is said around the question."""
+"""The words around the question."""
 
 from __future__ import annotations
 

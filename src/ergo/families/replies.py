@@ -37,9 +37,9 @@ def read_answer(reply: str) -> tuple[str, AnswerReading]:
     thought, rest = split_thought(reply)
     text = (rest if rest.strip() else thought).replace("<|begin_of_box|>", "<answer>")
     before, closing, _ = text.replace("<|end_of_box|>", "</answer>").rpartition("</answer>")
-    _, opening, said = (before if closing else text).rpartition("<answer>")
-    said = said.partition("</answer>")[0]  # GLM's tokens inside of <answer>
-    said = _TOKENS.sub("", said if opening else _REGION.sub("", said) if rest.strip() else "").strip()
-    if not said:
+    _, opening, stated = (before if closing else text).rpartition("<answer>")
+    stated = stated.partition("</answer>")[0]  # GLM's tokens inside of <answer>
+    stated = _TOKENS.sub("", stated if opening else _REGION.sub("", stated) if rest.strip() else "").strip()
+    if not stated:
         return "", "empty"
-    return said, "no_tag" if not opening else "exact" if closing and rest.strip() else "repaired_tag"
+    return stated, "no_tag" if not opening else "exact" if closing and rest.strip() else "repaired_tag"

@@ -25,13 +25,13 @@ class Claim:
 def claims_in(body: str, found: list[Mention], texts: Texts) -> list[Claim]:
     """Statements by letter, by a letter in front or alone on a line, and by text."""
     low = lowered(body)
-    fronts = {one.start: one for one in found if one.said != "denied" and _opens_line(body, one)}
+    fronts = {one.start: one for one in found if one.stated != "denied" and _opens_line(body, one)}
     counted = [one for one in fronts.values() if not _stands_alone(body, one)]
     listing = len({one.places for one in counted}) > 1 and counted[0].places == (0,)
     listed = counted[:1] if listing else []  # "Consider each option:" does not say that A is the answer
     claims = []
     for one in found:
-        if one.said == "answer" and not (one in listed and low[: one.start].rstrip().endswith(":")):
+        if one.stated == "answer" and not (one in listed and low[: one.start].rstrip().endswith(":")):
             final = "final" in low[max(0, one.start - 40) : one.start]
             claims.append(Claim(one.places, one.start, _reason(body, one, texts, "stated"), final))
         elif one.start in fronts:
@@ -76,12 +76,12 @@ def _reason(body: str, one: Mention, texts: Texts, reason: str) -> str:
     """`contradiction` where another option's text follows the letter."""
     if len(one.places) != 1 or one.places[0] >= len(texts) or body[one.end : one.end + 1] == "\n":
         return reason
-    said = words(_rest_of_line(body, one))
+    stated = words(_rest_of_line(body, one))
     own = texts[one.places[0]]
-    if own and said[: len(own)] == own:
-        longer = [text for text in texts if len(text) > len(own) and said[: len(text)] == text]
+    if own and stated[: len(own)] == own:
+        longer = [text for text in texts if len(text) > len(own) and stated[: len(text)] == text]
         return "contradiction" if longer else "letter_and_text" if reason == "letter" else reason
-    return "contradiction" if any(text and said[: len(text)] == text for text in texts) else reason
+    return "contradiction" if any(text and stated[: len(text)] == text for text in texts) else reason
 
 
 _SENTENCE = re.compile(r"[^\n.!?;]+(?:\.(?=\d)[^\n.!?;]+)*")
@@ -101,8 +101,8 @@ def _text_claims(body: str, texts: Texts) -> list[Claim]:
         if len(sentence.group()) > longest + 120:
             continue
         corrected = _CORRECTED.sub("", sentence.group().strip())
-        for said in (corrected, unframed(corrected)):
-            named = known.get(words(said)) if len(said) > 1 else None
+        for stated in (corrected, unframed(corrected)):
+            named = known.get(words(stated)) if len(stated) > 1 else None
             if named is not None:
                 claims.append(
                     Claim((named,), sentence.end() - len(corrected), "text", "final" in sentence.group().casefold())
@@ -112,14 +112,14 @@ def _text_claims(body: str, texts: Texts) -> list[Claim]:
 
 
 def after_corrections(body: str, claims: list[Claim], found: list[Mention]) -> tuple[list[Claim], set[int]]:
-    """Claims that still stand, and options that are still denied: a word of correction ends what was said before it."""
+    """Claims that still stand, and options that are still denied: a word of correction ends what was stated before it."""
     low = lowered(body)
     since = 0
     for earlier, later in pairwise(claims):
         if later.places != earlier.places and (later.final or _corrects(low[earlier.at + 1 : later.at][-400:])):
             since = later.at
     kept = [claim for claim in claims if claim.at >= since]
-    denied = {place for one in found if one.said == "denied" and one.start >= since for place in one.places}
+    denied = {place for one in found if one.stated == "denied" and one.start >= since for place in one.places}
     return kept, denied
 
 

@@ -48,10 +48,10 @@ LONGEST_ANSWER = 4000  # signs; a whole reply beyond this is not one value
 def _strictly(body: str, answer: str) -> Verdict:
     truth = value_of(answer)
     reason: str = ""
-    for said in dict.fromkeys((body, unframed(body))) if len(body) < LONGEST_ANSWER else ():
-        if words(said) == words(answer) and not isinstance(truth, Quantity | Code):
+    for stated in dict.fromkeys((body, unframed(body))) if len(body) < LONGEST_ANSWER else ():
+        if words(stated) == words(answer) and not isinstance(truth, Quantity | Code):
             return Verdict(True, KIND_OF[type(truth)])
-        value = value_of(said)
+        value = value_of(stated)
         alike, why = same(value, truth)
         if alike and why != "unit_missing":
             return Verdict(True, KIND_OF[type(truth)])
@@ -63,8 +63,8 @@ def _strictly(body: str, answer: str) -> Verdict:
 
 
 def _formula(text: str, answer: str) -> Verdict:
-    said = text[text.find(unframed(text)) :].strip().rstrip(".")
-    same = said.replace(" ", "") == answer.replace(" ", "") or ("\n" not in said and same_formula(said, answer))
+    stated = text[text.find(unframed(text)) :].strip().rstrip(".")
+    same = stated.replace(" ", "") == answer.replace(" ", "") or ("\n" not in stated and same_formula(stated, answer))
     return Verdict(same, "formula" if same else "different")
 
 
@@ -83,8 +83,8 @@ def plainly(text: str, answers: tuple[str, ...]) -> Verdict:
 def _plainly(body: str, answer: str) -> Verdict:
     truth = value_of(answer)
     kind = KIND_OF[type(truth)]
-    for said in (body, unframed(body)) if len(body) < LONGEST_ANSWER else ():
-        if same(value_of(said), truth)[0] or words(said) == words(answer):
+    for stated in (body, unframed(body)) if len(body) < LONGEST_ANSWER else ():
+        if same(value_of(stated), truth)[0] or words(stated) == words(answer):
             return Verdict(True, kind)
     if isinstance(truth, bool):
         return _yes_or_no_first(body, truth)
@@ -153,17 +153,17 @@ _COLOURED = re.compile(r"-(?:coloured|colored|painted|toned|tinted|ish|shaped|si
 
 def _phrase_within(body: str, answer: str, truth: Value) -> Verdict:
     """The truth as whole words, not denied, nothing offered beside it. `off-white` does not say `white`."""
-    said, phrase = words(body), words(answer)
+    stated, phrase = words(body), words(answer)
     if len(phrase) == 1 and "-" in body:
         joined = _COMPOUND.sub(lambda found: _COLOURED.sub("", found.group()).replace("-", ""), body)
-        body, said = (joined, words(joined)) if phrase[0] not in words(joined) else (body, said)
-    found, size = _places(said, phrase), len(phrase)
+        body, stated = (joined, words(joined)) if phrase[0] not in words(joined) else (body, stated)
+    found, size = _places(stated, phrase), len(phrase)
     if not found and isinstance(truth, Code):
         found, size = _code_places(body, truth)
     if not found:
         return Verdict(False, "different")
     clause = clauses(body)
-    denied = [is_denied(said, clause, place, place + size) for place in found if place < len(said)]
+    denied = [is_denied(stated, clause, place, place + size) for place in found if place < len(stated)]
     if any(denied):
         return Verdict(False, "denied" if all(denied) else "contradiction")
     if isinstance(truth, Code) and len(_codes(body)) > 1:
@@ -173,11 +173,13 @@ def _phrase_within(body: str, answer: str, truth: Value) -> Verdict:
     return Verdict(True, "code" if isinstance(truth, Code) else "text_within")
 
 
-def _places(said: tuple[str, ...], phrase: tuple[str, ...]) -> list[int]:
+def _places(stated: tuple[str, ...], phrase: tuple[str, ...]) -> list[int]:
     if not phrase:
         return []
     return [
-        place for place, word in enumerate(said) if word == phrase[0] and said[place : place + len(phrase)] == phrase
+        place
+        for place, word in enumerate(stated)
+        if word == phrase[0] and stated[place : place + len(phrase)] == phrase
     ]
 
 

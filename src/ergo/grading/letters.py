@@ -16,7 +16,7 @@ from typing import Literal
 from ergo.grading.kinds import KINDS
 from ergo.grading.text import lowered
 
-Said = Literal["answer", "denied", "linked", "nothing"]
+Stated = Literal["answer", "denied", "linked", "nothing"]
 """answer: it is the answer. linked: something is it (`the car is B`)."""
 
 
@@ -27,7 +27,7 @@ class Mention:
     places: tuple[int, ...]
     start: int
     end: int
-    said: Said
+    stated: Stated
     shut: bool
 
 
@@ -79,10 +79,10 @@ def mentions(text: str, options: Sequence[str]) -> list[Mention]:
         if any(place >= len(options) for place in inside) and len(inside) > 1:
             inside = tuple(place for place in inside if place < len(options))
         own = options[inside[0]] if len(inside) == 1 and inside[0] < len(options) else ""
-        said = _said(low, start, end, own, result[-1] if result else None)
-        if lower and said != "answer" and not (group[0][0][1] and len(group) == 1):
+        stated = _said(low, start, end, own, result[-1] if result else None)
+        if lower and stated != "answer" and not (group[0][0][1] and len(group) == 1):
             continue
-        result.append(Mention(inside, start, end, said, group[0][0][1] is not None))
+        result.append(Mention(inside, start, end, stated, group[0][0][1] is not None))
     return result
 
 
@@ -125,7 +125,7 @@ def _joined(gap: str) -> bool:
     return True
 
 
-def _said(low: str, start: int, end: int, own: str, previous: Mention | None) -> Said:
+def _said(low: str, start: int, end: int, own: str, previous: Mention | None) -> Stated:
     """own: the option's text, which may stand between its letter and what is said of it."""
     behind = low[end : end + BEHIND + len(own)].lstrip(_SHUT)
     behind = behind[KINDS["option"].after(behind) :].lstrip(_SHUT)
@@ -135,12 +135,12 @@ def _said(low: str, start: int, end: int, own: str, previous: Mention | None) ->
     if KINDS["wrong"].after(behind):
         return "denied"
     before = low[max(0, start - BEFORE) : start]
-    said = _said_before(before, low[end : end + BEHIND], previous if previous and start - previous.end < 16 else None)
-    if said in ("denied", "answer"):
-        return said
+    stated = _said_before(before, low[end : end + BEHIND], previous if previous and start - previous.end < 16 else None)
+    if stated in ("denied", "answer"):
+        return stated
     if KINDS["right"].after(behind) and not KINDS["wrong"].after(behind):
         return "answer"
-    return said
+    return stated
 
 
 _QUALIFIED = re.compile(
@@ -152,7 +152,7 @@ _ARTICLES = re.compile(r"(?<!\w)(?:the|la|le|el|die|der|das|l')$")
 _LEFT_ALONE = re.compile(r"[,:.;—–]\s*[\"'(\[]*\Z")
 
 
-def _said_before(before: str, behind: str, previous: Mention | None) -> Said:
+def _said_before(before: str, behind: str, previous: Mention | None) -> Stated:
     linked = option = doubted = False
     line = before
     while True:
@@ -161,8 +161,8 @@ def _said_before(before: str, behind: str, previous: Mention | None) -> Said:
         line = line.rstrip(_OPEN)
         line = _ARTICLES.sub("", line).rstrip()
         if KINDS["answer"].before(line) or KINDS["choose"].before(line):
-            said = KINDS["answer"].before(line) or KINDS["choose"].before(line)
-            earlier = line[:-said].rstrip(" ")
+            stated = KINDS["answer"].before(line) or KINDS["choose"].before(line)
+            earlier = line[:-stated].rstrip(" ")
             word = max(KINDS["deny"].before(earlier), 0)
             return "denied" if word else "linked" if doubted else "answer"
         step = KINDS["option"].before(line)
@@ -178,7 +178,7 @@ def _said_before(before: str, behind: str, previous: Mention | None) -> Said:
             return "linked" if doubted else "answer"
         elif (KINDS["so"].before(line) and (linked or _ENDS.match(behind))) or (
             previous
-            and previous.said == "denied"
+            and previous.stated == "denied"
             and re.search(r"(?:\bbut|\bbut rather|而是|sondern|sino|mais|а|بل|बल्कि|แต่|mà)\Z", line)
         ):
             return "answer"

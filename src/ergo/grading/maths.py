@@ -22,11 +22,11 @@ def is_formula(truth: str) -> bool:
     return _FORMULA.search(truth) is not None
 
 
-def same_formula(said: str, truth: str) -> bool:
+def same_formula(stated: str, truth: str) -> bool:
     """Whether two formulas are equal. What would take long to work out (towers of powers, factorials, sums) is not."""
-    said, truth = said.strip().strip("$"), truth.strip().strip("$")
-    if len(said) > LONGEST or _ENDLESS.search(said):
-        return said == truth
+    stated, truth = stated.strip().strip("$"), truth.strip().strip("$")
+    if len(stated) > LONGEST or _ENDLESS.search(stated):
+        return stated == truth
     try:
         from math_verify import parse, verify
     except ImportError as error:
@@ -34,5 +34,5 @@ def same_formula(said: str, truth: str) -> bool:
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns at every call that no time limit is set
     # Without time limits: those of math-verify are signals, which only the main thread can set.
     gold = parse(f"${truth}$", parsing_timeout=None)
-    found = parse(f"${said}$", parsing_timeout=None)
+    found = parse(f"${stated}$", parsing_timeout=None)
     return bool(gold and found and verify(gold, found, timeout_seconds=None))

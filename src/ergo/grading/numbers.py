@@ -181,8 +181,10 @@ def _may_follow(before: str, word: str) -> bool:
 def _is_noun(behind: list[str]) -> bool:
     """`dogs`, `red cars`: one or two words that say neither another number nor a doubt."""
     plain = all(word.replace("-", "").isalpha() and word not in NUMBER_WORDS for word in behind)
-    said = any(KINDS[kind].after(word) for word in behind for kind in ("hedge", "deny", "either", "wrong", "no"))
-    return 0 < len(behind) <= 2 and plain and not said and not {"am", "pm", "a", "an", "the", "but", "of"} & set(behind)
+    stated = any(KINDS[kind].after(word) for word in behind for kind in ("hedge", "deny", "either", "wrong", "no"))
+    return (
+        0 < len(behind) <= 2 and plain and not stated and not {"am", "pm", "a", "an", "the", "but", "of"} & set(behind)
+    )
 
 
 def _is_counter(word: str) -> bool:

@@ -39,19 +39,24 @@ def _whole(body: str, texts: Texts, shown: Sequence[str]) -> Choice | None:
     """The option that the whole reply is; None where it is more than one option or none."""
     if not body.strip(DECORATION):
         return Choice(None, "empty")
-    for said in (body, unframed(body)):
-        letter = _LONE.fullmatch(said)
+    for stated in (body, unframed(body)):
+        letter = _LONE.fullmatch(stated)
         if letter and (place := ord(letter[1].upper()) - 65) < len(texts):
             return Choice(place, "letter")
-        if (named := words(said)) in texts and named:
+        if (named := words(stated)) in texts and named:
             return Choice(texts.index(named), "text")  # options of one text say the same
-        both = _LETTERED.fullmatch(said)
+        both = _LETTERED.fullmatch(stated)
         if both and (place := ord(both[1].upper()) - 65) < len(texts):
             rest = words(unframed(both[2]))
             if rest in texts:
                 return Choice(place, "letter_and_text") if rest == texts[place] else Choice(None, "contradiction")
     found = mentions(body, shown) if len(body) < LONGEST_FRAME else []
-    if len(found) == 1 and found[0].said == "answer" and len(found[0].places) == 1 and found[0].places[0] < len(texts):
+    if (
+        len(found) == 1
+        and found[0].stated == "answer"
+        and len(found[0].places) == 1
+        and found[0].places[0] < len(texts)
+    ):
         low = lowered(body)
         if is_frame(low[: found[0].start]) and is_frame(low[found[0].end :]):
             return Choice(found[0].places[0], "letter")
@@ -87,7 +92,7 @@ def plainly(text: str, options: Sequence[str]) -> Choice:
     if whole is not None:
         return whole
     body = _without_listing(body, options)
-    found = [one for one in mentions(body, shown) if one.said != "denied" or min(one.places) < len(options)]
+    found = [one for one in mentions(body, shown) if one.stated != "denied" or min(one.places) < len(options)]
     claims, denied = after_corrections(body, claims_in(body, found, texts), found)
     if any(claim.reason == "contradiction" for claim in claims):
         return Choice(None, "contradiction")
@@ -123,10 +128,10 @@ def _without_listing(body: str, options: Sequence[str]) -> str:
 
 def _spoken_of(body: str, found: list[Mention], denied: set[int], texts: Texts) -> Choice:
     """Nothing is stated: one letter in brackets, one option's text, a letter that something is."""
-    inside = [one for one in found if one.said != "denied" and all(place < len(texts) for place in one.places)]
+    inside = [one for one in found if one.stated != "denied" and all(place < len(texts) for place in one.places)]
     shut = {place for one in inside if one.shut for place in one.places}
     spoken, refused = spoken_options(body, texts)
-    linked = {place for one in inside if one.said == "linked" for place in one.places}
+    linked = {place for one in inside if one.stated == "linked" for place in one.places}
     for named, against, reason in (
         (shut, spoken, "bracketed"),
         (spoken, linked, "text_within"),
@@ -142,5 +147,5 @@ def _spoken_of(body: str, found: list[Mention], denied: set[int], texts: Texts) 
         return Choice(None, "several")
     if denied or refused:
         return Choice(None, "denied")
-    outside = [one for one in found if one.said != "denied" and any(place >= len(texts) for place in one.places)]
+    outside = [one for one in found if one.stated != "denied" and any(place >= len(texts) for place in one.places)]
     return Choice(None, "outside" if outside and len(body) < 12 else "unread")

@@ -17,7 +17,7 @@ class Phrases:
     choose: the same for verbs. option: words for an option; with a link, what follows is the answer.
     subject: the same for pronouns ("it is B"). link: stands between these and the answer. so: opens a conclusion.
     right, wrong: behind an option, they affirm or deny it. deny: before it. either: between alternatives.
-    close: ends a statement and says nothing. correction: what was said before it no longer counts.
+    close: ends a statement and says nothing. correction: what was stated before it no longer counts.
     doubt: makes a link uncertain ("could be B"). hedge: says that the answer is not certain, or one of several. yes, no: as whole answers.
     """
 

@@ -19,11 +19,11 @@ _DENIED_BEHIND = frozenset(("नहीं", "아니다", "아닙니다"))
 
 def spoken_options(body: str, texts: Texts) -> tuple[set[int], set[int]]:
     """(options spoken of, options denied). One inside a longer one that is spoken of (`left` in `top left`) does not count."""
-    said, clause = words(body), clauses(body)
+    stated, clause = words(body), clauses(body)
     at: dict[str, list[int]] = {}
-    for place, word in enumerate(said):
+    for place, word in enumerate(stated):
         at.setdefault(word, []).append(place)
-    covered = [0] * len(said)
+    covered = [0] * len(stated)
     spoken: set[int] = set()
     denied: set[int] = set()
     for option in sorted(range(len(texts)), key=lambda place: -len(texts[place])):
@@ -31,23 +31,23 @@ def spoken_options(body: str, texts: Texts) -> tuple[set[int], set[int]]:
         if not phrase or (len(phrase) == 1 and len(phrase[0]) == 1 and not phrase[0].isdigit()):
             continue
         for start in at.get(phrase[0], ()):
-            if said[start : start + len(phrase)] != phrase or min(covered[start : start + len(phrase)]) > len(phrase):
+            if stated[start : start + len(phrase)] != phrase or min(covered[start : start + len(phrase)]) > len(phrase):
                 continue
             covered[start : start + len(phrase)] = [
                 max(len(phrase), one) for one in covered[start : start + len(phrase)]
             ]
-            (denied if is_denied(said, clause, start, start + len(phrase)) else spoken).add(option)
+            (denied if is_denied(stated, clause, start, start + len(phrase)) else spoken).add(option)
     return spoken, denied - spoken
 
 
-def is_denied(said: tuple[str, ...], clause: tuple[int, ...], start: int, end: int) -> bool:
+def is_denied(stated: tuple[str, ...], clause: tuple[int, ...], start: int, end: int) -> bool:
     """Whether the words at start..end are denied by what stands around them in their clause. "not sure" denies nothing."""
-    if said[end : end + 2] in _WRONG_BEHIND and clause[end] == clause[start]:
+    if stated[end : end + 2] in _WRONG_BEHIND and clause[end] == clause[start]:
         return True
     before = [place for place in range(max(0, start - 3), start) if clause[place] == clause[start]]
-    behind = said[end : end + 2]
+    behind = stated[end : end + 2]
     return any(
-        said[place] in DENIALS and said[place + 1] not in _NOT_DENIED for place in before
+        stated[place] in DENIALS and stated[place + 1] not in _NOT_DENIED for place in before
     ) or not _DENIED_BEHIND.isdisjoint(behind)
 
 

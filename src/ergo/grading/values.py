@@ -49,8 +49,8 @@ _YES, _NO = (frozenset(words(phrase) for phrase in KINDS[kind].phrases) for kind
 
 def _yes_no(text: str) -> bool | None:
     """`sí` and `да`, but not what is yes in one language and no in another."""
-    said = words(text) if len(text) < 40 else ()
-    return None if (said in _YES) == (said in _NO) else said in _YES
+    stated = words(text) if len(text) < 40 else ()
+    return None if (stated in _YES) == (stated in _NO) else stated in _YES
 
 
 _GROUP = re.compile(r"[^\W_]+(?:[-./:·][^\W_]+)*")

@@ -36,7 +36,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def white_level(image: Image.Image, name: str) -> float:
-    """The stored value shown as 255. 32-bit and float files do not say: it is told by their range."""
+    """The stored value shown as 255. 32-bit and float files do not say: their range says it."""
     if image.mode.startswith("I;16"):
         return 65535.0
     if not _is_deep(image):

@@ -1,4 +1,4 @@
-"""Which picture formats are read, by content and never by name; and what is said of those that are not."""
+"""Which picture formats are read, by content and never by name; and how the others are refused."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Picture:
     name: str = "picture"
 
     def __post_init__(self) -> None:
-        self._reader  # noqa: B018  a mode that cannot be shown is told here, not at the first look
+        self._reader  # noqa: B018  a mode that cannot be shown is reported here, not at the first look
 
     @cached_property
     def _reader(self) -> PixelReader:
@@ -102,7 +102,7 @@ class DecodedPixels:
 
     @classmethod
     def of(cls, image: Image.Image, name: str, orientation: int = 1) -> DecodedPixels:
-        """Checked by showing one pixel: a mode that cannot be made RGB is told now."""
+        """Checked by showing one pixel: a mode that cannot be made RGB is reported now."""
         pixels = cls(image, orientation, white_level(image, name))
         try:
             next(pixels.strips(Box(0, 0, 1, 1)))

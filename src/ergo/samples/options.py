@@ -210,19 +210,19 @@ def answer_of(cell: Any, options: Options) -> Answer:
 
 def _place(cell: Any, options: Options) -> int:
     """Which option an answer is: for lettered options by letter first, else by text first."""
-    said, texts = _text(cell).strip(), options.texts
-    letter = _LETTER.fullmatch(said)
+    stated, texts = _text(cell).strip(), options.texts
+    letter = _LETTER.fullmatch(stated)
     place = ord(letter[1].upper()) - 65 if letter else -1
     if options.lettered and 0 <= place < len(texts):
         return place
-    same = [at for at, text in enumerate(texts) if text == said] or [
-        at for at, text in enumerate(texts) if text.casefold() == said.casefold()
+    same = [at for at, text in enumerate(texts) if text == stated] or [
+        at for at, text in enumerate(texts) if text.casefold() == stated.casefold()
     ]
     if same:
         return same[0]
     if 0 <= place < len(texts):
         return place
-    both = _LINE.fullmatch(said)
+    both = _LINE.fullmatch(stated)
     if both and (place := ord(both[1]) - 65) < len(texts) and both[2].casefold() == texts[place].casefold():
         return place
     if isinstance(cell, bool):
@@ -230,7 +230,7 @@ def _place(cell: Any, options: Options) -> int:
         if other:
             return other[0]
     if isinstance(cell, int | float):
-        raise ValueError(f"the answer {said} is a number and none of its options: give the letter or the text")
+        raise ValueError(f"the answer {stated} is a number and none of its options: give the letter or the text")
     raise ValueError(
-        f"the answer {said!r} is none of its options {', '.join(texts)}, nor a letter from A to {chr(64 + len(texts))}"
+        f"the answer {stated!r} is none of its options {', '.join(texts)}, nor a letter from A to {chr(64 + len(texts))}"
     )

@@ -155,7 +155,7 @@ def waves(values: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _start_positions(grid: torch.Tensor) -> None:
-    """grid [side * side, hidden]: the first quarters of the channels become waves of x and of y."""
+    """grid [side * side, hidden]: the first two fourths of the channels become waves of x and of y."""
     side = math.isqrt(grid.shape[0])
     share = grid.shape[1] // 4
     line = torch.linspace(0, 1, side)

@@ -17,7 +17,7 @@ from ergo.traces.guard import Guarded
 
 @dataclass
 class Running:
-    """A flow that waits for the answer to `request`. turns: what was said so far."""
+    """A flow that waits for the answer to `request`. turns: the exchanges so far."""
 
     flow: Recorded
     turns: list[Turn]
