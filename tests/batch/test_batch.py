@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from interrupting import started
 from PIL import Image
 
 from ergo.backends import Model
@@ -197,7 +198,7 @@ def test_a_row_that_ends_the_process_is_quarantined_and_stops_nobody(tmp_path: P
     )
     code = f"""
 import os, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1] / "helpers")!r}]
 import test_batch as t
 def deadly(request):
     return os._exit(9) if "q7 " in request.chat[-1].text else t.reply(request)
@@ -217,7 +218,7 @@ t.batch(t.typed({str(tmp_path / "t.jsonl")!r}, {str(tmp_path / "out")!r}, "--sha
 
 JOB = """
 import sys, time
-sys.path.insert(0, {here!r})
+sys.path[:0] = [{here!r}, {here!r} + "/../helpers"]
 import test_batch as t
 def slow(request):
     time.sleep(0.004)
@@ -249,7 +250,7 @@ def test_ctrl_c_keeps_what_was_answered_and_ends_within_two_seconds(tmp_path: Pa
     for number in range(3000):
         os.link(tmp_path / "a.jpg", source / f"{number:04}.jpg")
     job = JOB.format(here=str(Path(__file__).parent)).replace('"--shard", "7"', '"--shard", "100000"')
-    process = subprocess.Popen([sys.executable, "-c", job, str(source), str(out)], stderr=subprocess.PIPE)
+    process = started([sys.executable, "-c", job, str(source), str(out)], stderr=subprocess.PIPE)
     journal = out / JOURNAL
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 60):
         assert process.poll() is None

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from faulty import Fault, FaultyServer, delta, hang, reply, says, status, stream
+from interrupting import started
 from PIL import Image
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -108,7 +109,7 @@ def test_ctrl_c_ends_a_verb_at_once_though_its_requests_are_out(
     words = verbs(picture, samples, tmp_path)[verb]
     with served(*[hang(60)] * 9) as server:
         command = [*ERGO, *map(str, words), "--model", f"openai:{server.url}"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+        process = started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
         until(lambda: bool(server.payloads) or process.poll() is not None)
         stopped = time.perf_counter()
         process.send_signal(signal.SIGINT)
@@ -125,7 +126,7 @@ def test_ctrl_c_ends_a_server() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [*ERGO, "serve", "--model", SCRIPTED, "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    process = started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
 
     def listens() -> bool:
         with socket.socket() as client:
