@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {
-    "core": (["src/ergo/core/*"], ["tests/core", "tests/families", "tests/images/test_images.py"]),
+    "core": (["src/ergo/core/*"], ["tests/core"]),
     "families": (["src/ergo/families/*"], ["tests/families"]),
     "grading": (["src/ergo/grading/*"], ["tests/grading"]),
     "rl": (
