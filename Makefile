@@ -18,7 +18,7 @@ test: $(VENV)/installed
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 	$(RUN) -m pytest --doctest-modules src/ergo --ignore-glob='*/contrib/*_model.py' --ignore-glob='*/contrib/verl.py'
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed
 	$(RUN) -m pytest -m slow --timeout 3600

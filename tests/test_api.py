@@ -357,7 +357,7 @@ def test_the_three_flows_and_how_they_sample() -> None:
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"question": " \n"}, "question is empty"),
+        ({"question": " \n"}, "the question is a text that is not empty"),
         ({"model": "gpt"}, "say ergo-tiny, hf:NAME"),
         ({"model": "openai:"}, "say ergo-tiny, hf:NAME"),
         ({"budget": 0}, "--budget 4 or more, not 0"),

@@ -260,8 +260,8 @@ def _box(corners: Sequence[float]) -> Box:
 
 
 def _question(text: str, options: Sequence[str]) -> Question:
-    if not text.strip():
-        raise UsageError("the question is empty")
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError(f"the question is a text that is not empty, not {text!r}")
     if isinstance(options, str) or not all(isinstance(option, str) for option in options):
         raise UsageError(f"options are a list of texts, such as ['red', 'blue'], not {options!r}")
     return Question(text, tuple(options))

@@ -136,3 +136,16 @@ def test_a_checkpoint_that_is_not_there_names_the_recipe_that_makes_it(tmp_path:
     with pytest.raises(UsageError, match="train it first"):
         weights(str(tmp_path / "checkpoint"))
     assert weights("Qwen/Qwen2.5-VL-7B-Instruct") == "Qwen/Qwen2.5-VL-7B-Instruct"
+
+
+@pytest.mark.parametrize("change", ["trl.learning_rate=nan", "temperature=inf", "trl.max_steps=-5", "trl.max_steps=0"])
+def test_numbers_that_no_run_can_have_are_refused_before_anything_is_loaded(change: str) -> None:
+    with pytest.raises(UsageError, match=change.split("=")[0]):
+        grpo_recipe(read_recipe(find("tiny-grpo"), [change]))
+
+
+def test_only_recipes_are_read_as_recipes(tmp_path: Path) -> None:
+    other = tmp_path / "passwords"
+    other.write_text("secret")
+    with pytest.raises(UsageError, match="no recipe"):
+        find(str(other))

@@ -86,6 +86,7 @@ def test_the_last_checkpoints_can_be_averaged(tmp_path: Path) -> None:
         train(RECIPE, tmp_path, [*settings, "average=4"])
 
 
+@pytest.mark.slow
 def test_questions_without_mixed_outcomes_can_be_left_out(tmp_path: Path) -> None:
     """At temperature 1 and 40 tokens a look the start answers some of 16 questions always alike, and some not."""
     trainer = make_trainer(recipe("samples=16", "probe=4"), tmp_path)

@@ -237,6 +237,7 @@ def test_a_client_who_leaves_takes_the_upstream_call_along(stream: bool) -> None
         assert httpx.get(f"{address}/health").json()["in_progress"] == 0
 
 
+@pytest.mark.slow
 def test_five_hundred_clients_of_whom_a_third_leave() -> None:
     with (
         FaultyServer(answer=lambda _: reply(f"{ZOOM}<answer>7</answer>")) as server,

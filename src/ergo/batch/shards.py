@@ -74,7 +74,10 @@ class Shards:
         What makes a row's answer must be the same: input, question, flow, budget, model. The code's version may
         differ, which is logged.
         """
-        self._system.makedirs(self._path, exist_ok=True)
+        try:
+            self._system.makedirs(self._path, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError(f"{self.address} is a file: give a folder for the output") from error
         others = [one for one in self._names() if not one.endswith((".parquet", ".new", ".jsonl", f"/{JOB}"))]
         if others:
             raise UsageError(

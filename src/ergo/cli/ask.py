@@ -50,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flow", choices=tuple(FLOWS), help="how to look (default: coarse_to_fine; crop_only with --region)"
     )
-    parser.add_argument(
-        "--max-looks", type=int, default=3, metavar="N", help="for as_needed, views in all (default: %(default)s)"
-    )
+    parser.add_argument("--max-looks", type=int, metavar="N", help="for as_needed, views in all (default: 3)")
     parser.add_argument(
         "--budget", type=int, metavar="N", help="most vision tokens of each look (default: the model family's)"
     )
@@ -82,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     """Ask, print, save."""
     from ergo.api import ask_many, load_picture
 
+    if args.max_looks is not None and args.flow != "as_needed":
+        raise UsageError("--max-looks is for --flow as_needed: the other flows look as often as they say")
     inquiries = _inquiries(args)
     several = len(inquiries) > 1
     files = _save_targets(args.save, len(inquiries))
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         budget=args.budget,
         region=args.region,
         flow=args.flow,
-        max_looks=args.max_looks,
+        max_looks=3 if args.max_looks is None else args.max_looks,
         max_tokens=args.max_tokens,
         temperature=args.temperature,
         seed=args.seed,

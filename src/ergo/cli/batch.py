@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -102,8 +103,20 @@ def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> int:
         from ergo.batch.worker import BatchConfig, Worker
     except ImportError as error:
         raise MissingExtra("ergo batch", "batch") from error
-    if min(args.concurrency, args.shard, args.num_actors, args.max_tokens, args.stop_after, args.limit or 1) < 1:
+    if (
+        min(
+            args.concurrency,
+            args.shard,
+            args.num_actors,
+            args.max_tokens,
+            args.stop_after,
+            1 if args.limit is None else args.limit,
+        )
+        < 1
+    ):
         raise UsageError("--concurrency, --shard, --num-actors, --max-tokens, --stop-after and --limit are at least 1")
+    if args.price and not all(0 <= price < math.inf for price in args.price):
+        raise UsageError("--price is of a million tokens, prompt and completion: two numbers of at least 0")
     rows = read_rows(args.input, args.question, args.options)
     if ending_of(args.input) is None or args.limit:
         rows = iter(known := list(islice(rows, args.limit)))  # counted where counting costs nothing

@@ -42,7 +42,7 @@ exit status:
   0  all answered      1  some failed      2  wrong use      130  stopped
 
 examples:
-  ergo ask vague.jpg "What pattern is on the tag of the blue tree?"
+  ergo ask vague.jpg "What pattern is on the tag of the blue tree?" --options bars slashes stripes checks
   ergo ask --help
 """
 

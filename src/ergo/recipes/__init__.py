@@ -24,7 +24,7 @@ def shipped() -> tuple[str, ...]:
 def find(name: str) -> Path:
     """The file of a recipe: a path, or the name of one that ships."""
     path = Path(name)
-    if path.is_file():
+    if path.is_file() and path.suffix == ".toml":
         return path
     inside = HERE / f"{path.name.removesuffix('.toml')}.toml"
     if inside.is_file() and (path.parent == Path(".") or not path.parent.exists()):

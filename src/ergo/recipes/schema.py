@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
@@ -25,12 +26,22 @@ Table = TypeVar("Table", bound=RecipeTable)
 
 def checked(schema: type[Table], table: Mapping[str, Any]) -> Table:
     """The table as `schema` has it; anything else is a UsageError that names the key."""
+    check_finite(table)
     try:
         # as JSON: strict about numbers and texts, and a TOML array may become a tuple
         return schema.model_validate_json(json.dumps(table, default=str))
     except ValidationError as error:
         faults = [_fault(schema, dict(fault)) for fault in error.errors()]
         raise UsageError(f"the recipe does not fit: {'; '.join(faults)}") from error
+
+
+def check_finite(table: Mapping[str, Any], inside: str = "") -> None:
+    """TOML has nan and inf; no value of a recipe may be one."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            check_finite(value, f"{inside}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"the recipe does not fit: {inside}{key} should be a finite number, not {value}")
 
 
 def _fault(schema: type[BaseModel], fault: Mapping[str, Any]) -> str:

@@ -104,6 +104,8 @@ def grpo_recipe(table: Mapping[str, Any]) -> GrpoRecipe:
     from trl import GRPOConfig
 
     check_arguments(recipe.trl, GRPOConfig, "trl", OURS_IN_TRL)
+    if recipe.trl.get("max_steps", 1) < 1:  # TRL takes any negative number for "as many as the epochs have"
+        raise UsageError(f"the recipe does not fit: trl.max_steps is at least 1, not {recipe.trl['max_steps']}")
     if recipe.lora is not None:
         from peft import LoraConfig
 
