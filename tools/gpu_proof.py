@@ -204,7 +204,7 @@ def _accuracy(proof: Proof, name: str, limit: int, label: str) -> Found:
         "split": "test",
         "model": name,
         "preset": "ours",
-        "options": "as-is",
+        "option_order": "as-is",
         "mask": False,
     }
     condition = Condition("coarse_to_fine", 100)
