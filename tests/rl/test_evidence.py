@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -203,3 +204,14 @@ def test_a_recipe_may_grade_otherwise() -> None:
     assert answered_right(SAMPLE, trace_of(LOOK, "<answer>(B)</answer>"), "published")
     assert not answered_right(SAMPLE, trace_of(LOOK, "<answer>blue</answer>"), "published")
     assert answered_right(SAMPLE, trace_of(LOOK, "<answer>blue</answer>"))
+
+
+def test_evidence_is_graded_as_the_recipe_says() -> None:
+    """Of the policy's answer as of the verifier's: the released match takes the bare letter, not the option's text."""
+    by_text = "<answer>blue</answer>"
+    strict = scripted_verifier([by_text])
+    released = replace(scripted_verifier([by_text]), matching="published")
+    for verifier, right in ((strict, True), (released, False)):
+        [known] = gather([rollout(LOOK, by_text)], verifier)
+        assert isinstance(known, Evidence)
+        assert (known.right, known.verified) == (right, right)
