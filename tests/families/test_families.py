@@ -103,7 +103,7 @@ MEGABYTES = [
 
 
 @pytest.mark.parametrize("reply", MEGABYTES, ids=lambda reply: reply[:14])
-def test_a_megabyte_of_nonsense_is_read_within_half_a_second(reply: str) -> None:
+def test_a_megabyte_of_nonsense_is_read_in_linear_time(reply: str) -> None:
     started = time.process_time()
     assert QWEN2_5_VL.read_region(reply, VIEW).box is None
     QWEN2_5_VL.read_answer(reply)
