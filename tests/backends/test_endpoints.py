@@ -270,7 +270,7 @@ def test_short_forms(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("openai:gpt-5", {}, "an endpoint is a URL such as"),
         ("ollama:a", {"served_name": "b"}, "ollama:a names a model already, and served_name another: b"),
         ("openai:http://localhost:1", {"server": "vlm"}, "server is one of vllm, sglang"),
-        ("openai:http://localhost:1", {"image_format": "jpeg"}, "image_format is one of png, webp, bmp"),
+        ("openai:http://localhost:1", {"image_format": "jpeg"}, "image_format is one of png, stored-png, webp, bmp"),
     ],
 )
 def test_what_names_no_endpoint(spec: str, settings: dict[str, Any], words: str) -> None:
@@ -380,7 +380,7 @@ def test_a_picture_that_vllm_still_has_is_not_sent_again(forgets: bool) -> None:
     first, second, *again = server.payloads
     [coarse], [known, close] = images(first), images(second)
     assert known == {"type": "image_url", "image_url": None, "uuid": coarse["uuid"]}
-    assert close["image_url"]["url"].startswith("data:image/bmp;base64,")
+    assert close["image_url"]["url"].startswith("data:image/png;base64,")
     assert close["uuid"] != coarse["uuid"]
     assert len(again) == (1 if forgets else 0)
     if forgets:

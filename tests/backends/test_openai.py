@@ -18,7 +18,9 @@ from PIL import Image
 
 from ergo.backends.openai.address import base_url
 from ergo.backends.openai.backend import OpenAIBackend
+from ergo.backends.openai.parameters import Wording
 from ergo.backends.openai.transport import pause_before_retry
+from ergo.backends.openai.wire import request_body, to_json
 from ergo.backends.settings import EndpointSettings
 from ergo.core.errors import BackendError, UsageError
 from ergo.core.flows import Answer, LookConfig, Question, coarse_to_fine
@@ -28,6 +30,7 @@ from ergo.core.runner import Trace
 from ergo.core.view import View
 from ergo.families import QWEN2_5_VL
 from ergo.images.decode import load_image
+from ergo.images.encode import Format, data_uri
 from ergo.images.picture import Picture
 from ergo.traces.run import run
 
@@ -182,14 +185,22 @@ def test_the_only_model_is_found_once_for_many() -> None:
     assert {payload["model"] for payload in server.payloads} == {"tiny"}
 
 
-def test_a_server_on_this_machine_that_reads_bmp_gets_it_and_others_png() -> None:
-    for owner, format, kind in (("vllm", None, "bmp"), ("vllm", "png", "png"), ("somebody", None, "png")):
-        listed = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": owner}]}
-        with FaultyServer(models=listed) as server, backend(server, image_format=format) as model:
-            model.served()
-            view = View.of(Picture(Image.new("RGB", (64, 64))), TokenBudget(4))
+def test_a_server_on_this_machine_gets_pictures_that_are_not_compressed() -> None:
+    view = View.of(Picture(Image.new("RGB", (64, 64))), TokenBudget(4))
+    formats: list[tuple[Format | None, Format]] = [(None, "stored-png"), ("png", "png"), ("webp", "webp")]
+    for format, sent in formats:
+        with FaultyServer() as server, backend(server, image_format=format) as model:
             model.complete([Request((Message("user", (view, "What is it?")),))])
-            assert f"data:image/{kind};base64," in json.dumps(server.payloads[-1])
+        [picture] = [part for part in server.payloads[-1]["messages"][0]["content"] if "image_url" in part]
+        assert picture["image_url"]["url"] == data_uri(view, sent)
+
+
+def test_a_body_is_what_json_makes_of_it_pictures_and_half_characters_included() -> None:
+    view = View.of(Picture(Image.new("RGB", (64, 64), (3, 5, 7))), TokenBudget(4))
+    chat = (Message("user", (view, 'say "ja" \ud83d', view)), Message("assistant", ("data:image/png;base64,\n",)))
+    body = request_body(Request(chat), "m", "png", Wording(), stream=True, upload=True)
+    assert to_json(body) == json.dumps(body).encode("ascii")
+    assert to_json({"model": "m", "messages": []}) == b'{"model": "m", "messages": []}'
 
 
 def test_a_given_model_is_not_asked_for() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 WITHOUT = (
     "fcntl grp pwd resource termios tty pty posix_ipc readline syslog torch transformers pyarrow fastapi ray trl pyvips"
+    " simplejpeg cykooz_resizer isal pybase64"
 )
 CODE = f"""
 import sys

@@ -71,8 +71,8 @@ class EndpointSettings:
     timeout: wall seconds for one request, all its attempts and pauses included.
     retries: how often a failure that may pass is retried.
     pause: seconds before the first retry, doubled for each further one, less a random part of up to half.
-    image_format: how views are encoded, always without loss. None: png, which any server reads, or bmp, a
-        twentieth of the work, where the server is on this machine and known to read it.
+    image_format: how views are encoded, always without loss. None: png, or, where the server is on this machine,
+        stored-png, which any server reads as well: a file half as large again for a seventh of the work.
     detail: sent with every picture; "high" and "original" keep OpenAI from shrinking it. None: as the server needs.
     picture_ids: name pictures by their content (vLLM's uuid, SGLang's content_hash); vLLM is then not sent the
         first look again in the second turn, as long as it still has it.

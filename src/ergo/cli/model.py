@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ergo.backends.settings import EndpointSettings, LocalSettings, ServerName
 from ergo.cli.screen import hide_loading_bars, note
 from ergo.families import FAMILIES
+from ergo.images.encode import Format
 
 if TYPE_CHECKING:
     from ergo.backends import Model
@@ -86,8 +87,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
     )
     server.add_argument(
         "--image-format",
-        choices=("png", "webp", "bmp"),
-        help="how pictures travel, all without loss (default: png; bmp to a known server on this machine)",
+        choices=get_args(Format),
+        help="how pictures travel, all without loss (default: png; stored-png, not compressed, on this machine)",
     )
     server.add_argument(
         "--extra-body",

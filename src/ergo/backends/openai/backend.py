@@ -14,7 +14,6 @@ streamed reply into a whole one.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -40,6 +39,7 @@ from ergo.backends.openai.wire import (
     names_sent,
     request_body,
     server_seconds,
+    to_json,
     token_difference,
 )
 from ergo.backends.settings import EndpointSettings
@@ -100,7 +100,8 @@ class OpenAIBackend:
         self._profile = PROFILES[settings.server] if settings.server else profile_at(httpx.URL(url.strip()))
         self._transport = AsyncTransport(Address.of(url, self._profile, settings), settings)
         self.url = self._transport.url
-        self._format: Format = settings.image_format or "png"
+        here = httpx.URL(self.url).host in LOOPBACK
+        self._format: Format = settings.image_format or ("stored-png" if here else "png")
         self._wording = Wording.of(self._profile, settings.detail, settings.picture_ids)
         self._lock = Lock()
         self._listing = Once(self._list)
@@ -184,8 +185,7 @@ class OpenAIBackend:
         call.own = frozenset(names_sent(body)) - set(extra)
         if {"max_tokens", "max_completion_tokens"} & set(extra) - {call.wording.token_limit}:
             del body[call.wording.token_limit]  # the user's own limit, under its other name: two would be refused
-        # ASCII only: a model may write half a surrogate pair, and half a pair has no UTF-8
-        sent = json.dumps(body | extra).encode("ascii")
+        sent = to_json(body | extra)
         call.image, call.forced = call.clock.elapsed - started, bool(forced)
         return sent
 
@@ -239,9 +239,6 @@ class OpenAIBackend:
             self._profile = profile_owning(owners)
             with self._lock:
                 self._wording = Wording.of(self._profile, self.settings.detail, self.settings.picture_ids)
-        here = httpx.URL(self.url).host in LOOPBACK
-        if self.settings.image_format is None and here and self._profile.reads_bmp:
-            self._format = "bmp"
         return Served(tuple(row["id"] for row in rows), self._profile, checkpoints)
 
     def _only_model(self) -> str:

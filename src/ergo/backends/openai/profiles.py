@@ -28,7 +28,6 @@ class Profile:
     token_limit: what it calls the most tokens of a reply.
     left_out: parameters it is known to refuse, or whose default is ours.
     forced_region: what makes it sample nothing but a region; None where there is no way.
-    reads_bmp: takes a picture as bmp, a twentieth of the work of png.
     picture_id: under what name it takes an identity of a picture beside its bytes.
     detail: what keeps it from shrinking pictures.
     """
@@ -44,7 +43,6 @@ class Profile:
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     left_out: frozenset[str] = frozenset()
     forced_region: Mapping[str, Any] | None = field(default=None, hash=False)
-    reads_bmp: bool = False
     picture_id: Literal["uuid", "content_hash"] | None = None
     detail: str | None = None
 
@@ -61,17 +59,15 @@ PROFILES: Mapping[ServerName, Profile] = {
             owners=("vllm",),
             # guided_regex, its name before 0.10, is ignored by newer ones, with HTTP 200
             forced_region={"structured_outputs": {"regex": REGION_REGEX}},
-            reads_bmp=True,
             picture_id="uuid",
         ),
         Profile(
             "sglang",
             owners=("sglang",),
             forced_region={"regex": REGION_REGEX},
-            reads_bmp=True,
             picture_id="content_hash",
         ),
-        Profile("llama.cpp", owners=("llamacpp",), forced_region={"grammar": REGION_GRAMMAR}, reads_bmp=True),
+        Profile("llama.cpp", owners=("llamacpp",), forced_region={"grammar": REGION_GRAMMAR}),
         Profile("ollama", owners=("library",), port=11434, url="http://localhost:11434"),
         Profile("lmstudio", owners=("organization_owner",), port=1234, url="http://localhost:1234"),
         Profile(
