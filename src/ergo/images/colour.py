@@ -7,6 +7,7 @@ from PIL import Image
 
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
+from ergo.images.jpeg import Raster
 from ergo.images.strips import strips_of
 
 
@@ -31,11 +32,11 @@ def to_rgb(image: Image.Image, white: float) -> Image.Image:
     return paper
 
 
-def _is_deep(image: Image.Image) -> bool:
+def _is_deep(image: Image.Image | Raster) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def white_level(image: Image.Image, name: str) -> float:
+def white_level(image: Image.Image | Raster, name: str) -> float:
     """The stored value shown as 255. 32-bit and float files do not say: their range says it."""
     if image.mode.startswith("I;16"):
         return 65535.0

@@ -21,6 +21,7 @@ from ergo.core.errors import PictureError, UsageError
 from ergo.core.geometry import Size
 from ergo.images.disk import PixelsOnDisk, streams_from_disk
 from ergo.images.formats import KINDS, is_camera_raw, not_read, register_plugins
+from ergo.images.jpeg import decoded_jpeg
 from ergo.images.picture import DecodedPixels, Picture
 
 if TYPE_CHECKING:
@@ -204,8 +205,10 @@ def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None)
             return Picture(
                 PixelsOnDisk(path, size, tiled, image.mode, bytes(image.info.get("icc_profile") or b"")), name
             )
-        _decode(image)
-        return Picture(DecodedPixels.of(image, name, _orientation(image)), name)
+        raster = decoded_jpeg(image, file)
+        if raster is None:
+            _decode(image)
+        return Picture(DecodedPixels.of(raster or image, name, _orientation(image)), name)
 
 
 def _in_memory(image: Image.Image, name: str, max_pixels: int) -> Picture:

@@ -19,6 +19,7 @@ from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
 from ergo.images.colour import is_plain, to_rgb, white_level
 from ergo.images.disk import PixelsOnDisk
+from ergo.images.jpeg import Raster
 from ergo.images.profile import convert, in_srgb, lab_transform, srgb_transform
 from ergo.images.strips import PixelReader, strips_of
 
@@ -96,12 +97,12 @@ class DecodedPixels:
     case in which a picture is held twice for a moment). white: the stored value that is shown as 255, for grey deeper than 8 bits.
     """
 
-    image: Image.Image
+    image: Image.Image | Raster
     orientation: int = 1
     white: float = 255.0
 
     @classmethod
-    def of(cls, image: Image.Image, name: str, orientation: int = 1) -> DecodedPixels:
+    def of(cls, image: Image.Image | Raster, name: str, orientation: int = 1) -> DecodedPixels:
         """Checked by showing one pixel: a mode that cannot be made RGB is reported now."""
         pixels = cls(image, orientation, white_level(image, name))
         try:
