@@ -374,13 +374,90 @@ def test_the_three_flows_and_how_they_sample() -> None:
         ({"options": [1, 2]}, r"such as \['red', 'blue'\], not \[1, 2\]"),
         ({"picture": 7}, "an array of uint8, not a int"),
         ({"family": "qwen3_vl"}, "a Model knows its family"),
-        ({"max_looks": 0}, "max_looks is at least 1"),
+        ({"max_looks": 0, "flow": "as_needed"}, "max_looks is at least 1"),
+        ({"max_looks": 5}, "max_looks is for the flow as_needed; coarse_to_fine looks as often as it says"),
+        ({"max_looks": "5", "flow": "as_needed"}, "max_looks is a whole number, not '5'"),
+        ({"model": 5}, "a model is a name, such as 'ergo-tiny'.*, not 5"),
+        ({"model": None}, "a model is a name, .* not None"),
+        ({"model": SCRIPTED, "family": 5}, "a family is a name or a ModelFamily, not 5"),
+        ({"picture": None}, "a picture is a path, .* not a NoneType"),
+        ({"question": 5}, "the question is a text that is not empty, not 5"),
+        ({"budget": "100"}, "budget is a whole number, not '100'"),
+        ({"budget": 100.5}, "budget is a whole number, not 100.5"),
+        ({"budget": True}, "budget is a whole number, not True"),
+        ({"max_tokens": "9"}, "max_tokens is a whole number, not '9'"),
+        ({"max_tokens": None}, "max_tokens is a whole number, not None"),
+        ({"temperature": "0"}, "temperature is a number from 0 to 100, not '0'"),
+        ({"temperature": None}, "temperature is a number from 0 to 100, not None"),
+        ({"seed": "x"}, "seed is a whole number, not 'x'"),
+        ({"flow": 5}, "a flow is a name, one of coarse_to_fine"),
+        ({"flow": ["one_look"]}, "a flow is a name, one of coarse_to_fine"),
+        ({"options": None}, r"such as \['red', 'blue'\], not None"),
+        ({"options": 5}, r"such as \['red', 'blue'\], not 5"),
+        ({"options": {"red": 1, "blue": 2}}, r"such as \['red', 'blue'\], not {"),
+        ({"options": ["bars,slashes"]}, r"did you mean 2, \['bars', 'slashes'\]\?"),
+        ({"options": ["bars"]}, "options are two or more to choose from, not 'bars' alone$"),
+        ({"options": ["bars,", "slashes,", "stripes"]}, "the options end in commas"),
+        ({"options": ["red", "red"]}, "options differ from each other, and none is empty, unlike 'red'"),
+        ({"options": ["red", ""]}, "options differ from each other, and none is empty, unlike ''"),
+        ({"options": [str(number) for number in range(27)]}, "there are letters for 26 options, not for 27"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(how: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says) as told:
         ergo.ask(**({"picture": Picture(GREEN), "question": "Which?", "model": fake()} | how))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("inquiries", "concurrency", "says"),
+    [
+        (None, 16, "ask_many is given Inquiries, not None"),
+        (["photo.jpg"], 16, "not 'photo.jpg'"),
+        ([], "16", "concurrency is a whole number, not '16'"),
+        ([], None, "concurrency is a whole number, not None"),
+    ],
+)
+def test_what_cannot_be_asked_of_many_is_said_in_one_line(inquiries: Any, concurrency: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        list(ergo.ask_many(inquiries, model=fake(), concurrency=concurrency))
+
+
+def test_options_may_come_from_anything_ordered_and_numbers_from_numpy() -> None:
+    colours = ("red", "blue")
+    for options in (
+        list(colours),
+        colours,
+        dict.fromkeys(colours).keys() and iter(colours),
+        np.array(colours).tolist(),
+    ):
+        result = ergo.ask(GREEN, "Which?", options, model=fake(), budget=np.int64(64))  # type: ignore[arg-type]
+        assert result.choice is not None
+        assert result.choice.text == "blue"
+
+
+@pytest.mark.parametrize(
+    ("reply", "options", "remark"),
+    [
+        ("<answer>blue</answer>", (), None),
+        ("<answer>blue</answer>", ("red", "blue"), None),
+        ("<answer>green</answer>", ("red", "blue"), "no_option"),
+        ("<answer>red or blue</answer>", ("red", "blue"), "no_option"),
+        ("<answer></answer>", (), "empty"),
+        ("<answer></answer>", ("red", "blue"), "empty"),
+        ("", (), "empty"),
+        ("<answer>cannot tell</answer>", (), "cannot_tell"),
+        ("<answer>I can't tell.</answer>", ("red", "blue"), "cannot_tell"),
+        ("<answer>It cannot be determined.</answer>", (), "cannot_tell"),
+        ("<answer>You cannot tell a book by its cover</answer>", (), None),
+        (Completion("<think>The boat is", finish="length"), (), "cut"),
+        (Completion("<answer>blue</answer> and so", finish="length"), (), None),
+        (Completion("I cannot help with that.", finish="refusal"), (), "refused"),
+    ],
+)
+def test_what_to_know_of_an_answer_is_remarked(reply: Any, options: tuple[str, ...], remark: str | None) -> None:
+    result = ergo.ask(GREEN, "Which?", options, model=fake([reply]), flow="one_look")
+    assert (result.remark, result.to_dict()["remark"]) == (remark, remark)
 
 
 def test_a_broken_picture_is_told_before_any_model_is_opened() -> None:
@@ -397,7 +474,7 @@ def test_a_model_that_does_not_answer_is_a_trace_with_its_error() -> None:
 
 def test_words_that_are_no_text_are_asked_as_far_as_they_are() -> None:
     opened = fake()
-    ergo.ask(Picture(GREEN), "caf\udce9?", ["r\udcffd"], model=opened)
+    ergo.ask(Picture(GREEN), "caf\udce9?", ["r\udcffd", "blue"], model=opened)
     for request in asked_of(opened):
         request.chat[-1].text.encode("utf-8")
     assert asked_of(opened)[0].chat[-1].text.startswith("caf\ufffd?")

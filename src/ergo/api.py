@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial, wraps
+from operator import index
 from pathlib import Path
-from threading import Condition, Lock
-from typing import Any, ParamSpec, TypeVar
-from weakref import WeakValueDictionary
+from string import ascii_uppercase
+from threading import Lock
+from typing import Any, ParamSpec, SupportsFloat, TypeVar
 
 from ergo.backends import Model, open_backend
-from ergo.core.errors import BackendError, UsageError
-from ergo.core.flows import Flow, Question, check_flow, start_flow
+from ergo.core.errors import UsageError
+from ergo.core.flows import FLOWS, Flow, LookConfig, Question, check_flow, start_flow
 from ergo.core.geometry import Box
-from ergo.core.messages import Completion, Request, Sampling
-from ergo.core.runner import Backend, Trace, drive
+from ergo.core.messages import Sampling
+from ergo.core.runner import Trace, drive
 from ergo.families.base import ModelFamily
 from ergo.grading import choice_of
 from ergo.images.decode import PictureSource, load_image
 from ergo.images.picture import Picture
-from ergo.traces.guard import Guarded
+from ergo.traces.answers import Remark, confidence, remark
 from ergo.traces.rows import trace_to_dict
 from ergo.traces.run import run
+from ergo.traces.shared import shared
 from ergo.viz import page_of, picture_of
 
 SAVED_AS = (".png", ".html")
@@ -64,6 +66,20 @@ class Result(Trace):
         index = choice_of(self.answer.text, self.question.choices).place
         return None if index is None else ChosenOption(index, self.question.choices[index])
 
+    @property
+    def confidence(self) -> float | None:
+        """How sure the model is of its answer, 0 to 1 (`ergo.traces.answers` defines it); None where it is not known."""
+        return confidence(self)
+
+    @property
+    def remark(self) -> Remark | None:
+        """What to know before relying on the answer, as `ergo.traces.answers` names it; None: nothing.
+
+        no_option: it names none of the options, or several.
+        """
+        unnamed = self.answer and self.question.choices and self.choice is None
+        return remark(self) or ("no_option" if unnamed else None)
+
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pixels, as JSON takes it; boxes as [left, top, right, bottom] in SOURCE pixels."""
         chosen = self.choice
@@ -73,6 +89,7 @@ class Result(Trace):
             "options": list(self.question.choices),
             "choice": chosen.index if chosen else None,
             **trace_to_dict(self),
+            "remark": self.remark,
         }
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -116,7 +133,7 @@ def ask(
     budget: int | None = None,
     region: Box | Sequence[float] | None = None,
     flow: str | None = None,
-    max_looks: int = 3,
+    max_looks: int | None = None,
     max_tokens: int = 1024,
     temperature: float = 0.0,
     seed: int | None = None,
@@ -132,7 +149,7 @@ def ask(
     budget: most vision tokens of each look; None for the model family's own.
     region: (left, top, right, bottom) in pixels of the picture: only this part is looked at (flow crop_only).
     flow: coarse_to_fine unless there is a region; one_look is the direct baseline; as_needed answers at once or
-        looks closer, at up to max_looks views in all.
+        looks closer, at up to max_looks views in all (3 unless said; no other flow takes a number).
     max_tokens: of each reply. temperature: 0 is greedy.
 
     A picture that cannot be opened raises PictureError; a model that does not answer is `result.error`.
@@ -141,7 +158,7 @@ def ask(
     posed = _question(question, options)
     loaded = load_picture(picture)  # first: a model takes longer to open than a picture to fail
     opened = _opened(model, family)
-    trace = drive((None, lambda: plan.flow_of(loaded, posed, opened)), _shared(opened.backend))
+    trace = drive((None, lambda: plan.flow_of(loaded, posed, opened)), shared(opened.backend))
     return _result(trace, loaded, posed)
 
 
@@ -176,7 +193,7 @@ def ask_many(
     budget: int | None = None,
     region: Box | Sequence[float] | None = None,
     flow: str | None = None,
-    max_looks: int = 3,
+    max_looks: int | None = None,
     max_tokens: int = 1024,
     temperature: float = 0.0,
     seed: int | None = None,
@@ -187,7 +204,9 @@ def ask_many(
     A picture that cannot be opened is the `error` of its Result, as a model that does not answer is.
     """
     plan = _plan(budget, region, flow, max_looks, max_tokens, temperature, seed)
-    return _in_order(inquiries, plan, _opened(model, family), concurrency)
+    if not isinstance(inquiries, Iterable):
+        raise UsageError(f"ask_many is given Inquiries, not {inquiries!r}")
+    return _in_order(inquiries, plan, _opened(model, family), _whole("concurrency", concurrency))
 
 
 def _in_order(inquiries: Iterable[Inquiry], plan: _Plan, opened: Model, concurrency: int) -> Iterator[Result]:
@@ -195,6 +214,8 @@ def _in_order(inquiries: Iterable[Inquiry], plan: _Plan, opened: Model, concurre
     questions: dict[int, Question] = {}
 
     def job(number: int, inquiry: Inquiry) -> tuple[object, Callable[[], Flow]]:
+        if not isinstance(inquiry, Inquiry):
+            raise UsageError(f"ask_many is given Inquiries, as Inquiry('photo.jpg', 'What colour?'), not {inquiry!r}")
         questions[number] = _question(inquiry.question, inquiry.options)
 
         def make() -> Flow:
@@ -206,7 +227,7 @@ def _in_order(inquiries: Iterable[Inquiry], plan: _Plan, opened: Model, concurre
     waiting: dict[int, Result] = {}
     due = 0
     jobs = (job(number, inquiry) for number, inquiry in enumerate(inquiries))
-    for trace in run(jobs, _shared(opened.backend), concurrency):
+    for trace in run(jobs, shared(opened.backend), concurrency):
         assert isinstance(trace.tag, int)
         waiting[trace.tag] = _result(trace, pictures.pop(trace.tag, None), questions.pop(trace.tag))
         while due in waiting:
@@ -233,20 +254,39 @@ def _plan(
     budget: int | None,
     region: Box | Sequence[float] | None,
     flow: str | None,
-    max_looks: int,
+    max_looks: int | None,
     max_tokens: int,
     temperature: float,
     seed: int | None,
 ) -> _Plan:
     name = flow or ("coarse_to_fine" if region is None else "crop_only")
+    if not isinstance(name, str):
+        raise UsageError(f"a flow is a name, one of {', '.join(FLOWS)}, not {name!r}")
     check_flow(name)
     if region is not None and name != "crop_only":
         raise UsageError(f"a region is for crop_only, which looks at nothing else; {name} finds its own")
     if not isinstance(region, Box | None):
         region = _box(region)
-    if max_looks < 1:
-        raise UsageError(f"max_looks is at least 1, not {max_looks}")
-    return _Plan(name, region, budget, max_looks, Sampling(max_tokens, temperature, seed=seed))
+    if max_looks is not None and name != "as_needed":
+        raise UsageError(f"max_looks is for the flow as_needed; {name} looks as often as it says")
+    budget = None if budget is None else _whole("budget", budget)
+    looks = LookConfig.max_looks if max_looks is None else _whole("max_looks", max_looks)
+    if looks < 1:
+        raise UsageError(f"max_looks is at least 1, not {looks}")
+    if isinstance(temperature, str | None) or not isinstance(temperature, SupportsFloat):
+        raise UsageError(f"temperature is a number from 0 to 100, not {temperature!r}")
+    seed = None if seed is None else _whole("seed", seed)
+    return _Plan(name, region, budget, looks, Sampling(_whole("max_tokens", max_tokens), float(temperature), seed=seed))
+
+
+def _whole(name: str, value: Any) -> int:
+    """An int, or what stands for one (numpy's); 100.0, "100" and True do not."""
+    try:
+        if not isinstance(value, bool):
+            return index(value)
+    except TypeError:
+        pass
+    raise UsageError(f"{name} is a whole number, not {value!r}")
 
 
 def _box(corners: Sequence[float]) -> Box:
@@ -262,9 +302,21 @@ def _box(corners: Sequence[float]) -> Box:
 def _question(text: str, options: Sequence[str]) -> Question:
     if not isinstance(text, str) or not text.strip():
         raise UsageError(f"the question is a text that is not empty, not {text!r}")
-    if isinstance(options, str) or not all(isinstance(option, str) for option in options):
+    choices = tuple(options) if isinstance(options, Iterable) and not isinstance(options, str | Mapping | Set) else None
+    if choices is None or not all(isinstance(option, str) for option in choices):
         raise UsageError(f"options are a list of texts, such as ['red', 'blue'], not {options!r}")
-    return Question(text, tuple(options))
+    if len(choices) == 1:
+        apart = [part.strip() for part in choices[0].split(",")]
+        meant = f": did you mean {len(apart)}, {apart}?" if len(apart) > 1 else ""
+        raise UsageError(f"options are two or more to choose from, not {choices[0]!r} alone{meant}")
+    if len(choices) > len(ascii_uppercase):
+        raise UsageError(f"there are letters for {len(ascii_uppercase)} options, not for {len(choices)}")
+    if len(choices) > 1 and all(choice.endswith(",") for choice in choices[:-1]):
+        raise UsageError(f"the options end in commas, {', '.join(map(repr, choices))}: give them without")
+    odd = [choice for choice in choices if not choice.strip() or choices.count(choice) > 1]
+    if odd:
+        raise UsageError(f"options differ from each other, and none is empty, unlike {odd[0]!r}")
+    return Question(text, choices)
 
 
 def load_picture(source: PictureSource) -> Picture:
@@ -287,6 +339,10 @@ def _opened(model: str | Model, family: str | ModelFamily | None) -> Model:
         if family is not None:
             raise UsageError("a Model knows its family: Model.of(model.backend, family) makes one of another")
         return model
+    if not isinstance(model, str):
+        raise UsageError(f"a model is a name, such as 'ergo-tiny' or 'openai:http://localhost:8000/v1', not {model!r}")
+    if not isinstance(family, str | ModelFamily | None):
+        raise UsageError(f"a family is a name or a ModelFamily, not {family!r}")
     with _opening:
         opened = _last_opened(model, family if isinstance(family, str) else None, _stamp(model))
     return replace(opened, family=family) if isinstance(family, ModelFamily) else opened
@@ -304,54 +360,3 @@ def _stamp(name: str) -> int:
     """When a checkpoint's folder last changed, so that a model trained anew is opened anew."""
     folder = Path(name.removeprefix("hf:"))
     return max((file.stat().st_mtime_ns for file in folder.iterdir()), default=0) if folder.is_dir() else 0
-
-
-class _Shared:
-    """A model in this process, for callers in many threads: one call at a time, in which all who wait go together."""
-
-    parallel = False
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = Guarded(backend)
-        self._waiting: list[tuple[Request, Future[Completion | BackendError]]] = []
-        self._busy = False
-        self._changed = Condition()
-
-    def complete(self, requests: Sequence[Request]) -> list[Completion | BackendError]:
-        if not requests:
-            return []
-        mine: list[tuple[Request, Future[Completion | BackendError]]] = [(request, Future()) for request in requests]
-        with self._changed:
-            self._waiting += mine
-            self._changed.wait_for(lambda: not self._busy or all(future.done() for _, future in mine))
-            together, self._waiting = ([], self._waiting) if mine[0][1].done() else (self._waiting, [])
-            self._busy |= bool(together)
-        if together:  # nobody has answered mine: it is my turn to ask for all who wait
-            self._ask([request for request, _ in together], [future for _, future in together])
-        return [future.result() for _, future in mine]
-
-    def _ask(self, requests: list[Request], futures: list[Future[Completion | BackendError]]) -> None:
-        try:
-            for future, result in zip(futures, self._backend.complete(requests), strict=True):
-                future.set_result(result)
-        except BaseException as error:
-            for future in futures:
-                future.set_exception(error)
-        finally:
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
-
-
-_sharing: WeakValueDictionary[int, _Shared] = WeakValueDictionary()
-"""Who shares a backend, by its id, for as long as there is a call: a backend of one's own need not be hashable."""
-
-_registering = Lock()
-
-
-def _shared(backend: Backend) -> Backend:
-    """What many threads may call: the backend itself, if it says that it is `parallel`."""
-    if backend.parallel:
-        return Guarded(backend)
-    with _registering:
-        return _sharing.get(id(backend)) or _sharing.setdefault(id(backend), _Shared(backend))

@@ -52,6 +52,26 @@ def test_what_may_become_a_region(text: str, may: bool) -> None:
     assert may_become_region(text) is may
 
 
+FRACTION = "<zoom>[0.125, 0, 1, 0.9]</zoom>"
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        *((FRACTION[:end], True) for end in range(len(FRACTION) + 1)),
+        ("<zoom>[1.0, 1.000, ", True),
+        ("<zoom>[1.5", False),
+        ("<zoom>[2", False),
+        ("<zoom>[0.1234", False),
+        ("<zoom>[00", False),
+        ("<zoom>[.", False),
+        ("<zoom>[0..", False),
+    ],
+)
+def test_what_may_become_a_region_in_fractions(text: str, may: bool) -> None:
+    assert may_become_region(text, fractions=True) is may
+
+
 def test_a_thought_is_free_but_may_not_end_without_a_region() -> None:
     assert len(allowed_after("<think>I see")) == len(TOKENIZER) - len(ENDS)
 
@@ -112,6 +132,17 @@ def test_a_random_model_names_a_well_formed_region(family: str, temperature: flo
         assert len(FORM.findall(reply.text)) == 1
         assert reply.text.endswith("</zoom>")
         assert len(reply.token_ids or ()) <= 60
+
+
+def test_a_random_model_whose_family_counts_in_fractions_names_some() -> None:
+    backend = make_backend("qwen3_vl", force_region=True)
+    asked = [
+        Request((Message("user", (text,)),), Sampling(max_tokens=60, temperature=1.0, seed=n), "fractions")
+        for n, text in enumerate("abcdef")
+    ]
+    for reply in replies(backend.complete(asked)):
+        [numbers] = re.findall(r"<zoom>\[(.*)\]</zoom>$", reply.text)
+        assert all(0 <= float(number) <= 1 for number in numbers.split(", "))
 
 
 def test_the_least_room_is_enough() -> None:

@@ -83,6 +83,11 @@ BEHAVIOURS = (
     B("does not know seed (Gemini)", refuses("seed", [{"error": {"code": 400, "message": 'Unknown name "seed": Cannot find field.'}}]), calls=2, last={"seed": None}),
     B("refuses stop, which is then cut here", lambda payload: status(400, '{"error": "Argument not supported on this model: stop"}') if "stop" in payload else reply("yesEND more"),
       calls=2, last={"stop": None}),
+    B("refuses log-probabilities", refuses("logprobs", openai_error("logprobs are not supported with reasoning models.", param="logprobs")), calls=2, last={"logprobs": None, "seed": 3}),
+    B("does not allow log-probabilities (OpenAI, 403)", refuses("logprobs", openai_error("You are not allowed to request logprobs from this model."), 403),
+      settings={"server": "openai"}, calls=2, last={"logprobs": None, "seed": 3}),
+    B("is not known to have log-probabilities", settings={"server": "gemini"}, last={"logprobs": None}),
+    B("forbids it all (403)", lambda _: status(403, json.dumps(openai_error("not allowed"))), kind="http_403"),
     B("refuses three, one after the other", lambda payload: next(
         (status(400, json.dumps(openai_error(f"unsupported parameter: {name}"))) for name in ("max_tokens", "seed", "temperature") if name in payload), reply("yes")),
       calls=4, last={"max_completion_tokens": 7, "seed": None, "temperature": None}),

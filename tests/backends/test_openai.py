@@ -7,6 +7,7 @@ import email.utils
 import io
 import json
 import logging
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def test_a_request_in_openai_words() -> None:
         "top_p": 0.9,
         "seed": 3,
         "stop": ["</zoom>"],
+        "logprobs": True,
         "top_k": 5,
     }
 
@@ -453,6 +455,31 @@ def test_a_stream_becomes_the_reply_it_would_have_been() -> None:
     assert server.payloads[0]["stream_options"] == {"include_usage": True}
 
 
+TOKENS = [{"token": "y", "logprob": -0.5, "bytes": [121]}, {"token": "es", "logprob": 0, "bytes": [101, 115]}]
+
+
+def test_log_probabilities_come_whole_and_streamed() -> None:
+    whole = reply("yes")
+    whole["choices"][0]["logprobs"] = {"content": TOKENS}
+    events = [delta(content="y"), delta("stop", content="es")]
+    for event, token in zip(events, TOKENS, strict=True):
+        event["choices"][0]["logprobs"] = {"content": [token]}
+    for answer, options in ((says(whole), {}), (stream(*events), {"stream": True})):
+        result, server = ask(answer, **options)
+        assert isinstance(result, Completion)
+        assert (result.text, result.pieces, result.logprobs) == ("yes", ("y", "es"), (-0.5, 0.0))
+        assert server.payloads[0]["logprobs"] is True
+
+
+@pytest.mark.parametrize("listed", [None, [], "x", [{"token": "y"}], [{"token": 1, "logprob": -1}], [*TOKENS, {}], {}])
+def test_log_probabilities_that_are_none_are_left_out(listed: Any) -> None:
+    answer = reply("yes")
+    answer["choices"][0]["logprobs"] = {"content": listed}
+    result, _ = ask(says(answer))
+    assert isinstance(result, Completion)
+    assert (result.text, result.pieces, result.logprobs) == ("yes", None, None)
+
+
 def test_a_server_that_does_not_stream_is_heard_all_the_same() -> None:
     assert text(ask(stream=True)[0]) == "yes"
 
@@ -480,6 +507,7 @@ def test_a_cut_stream_is_asked_again_from_the_start() -> None:
 # ── forcing a region ───────────────────────────────────────────────────────────────────────────
 
 REGION = Request(ASK.chat, expect="region")
+FRACTIONS = Request(ASK.chat, expect="fractions")
 
 
 @pytest.mark.parametrize(
@@ -493,6 +521,29 @@ def test_a_region_is_forced_in_the_words_of_the_server(owner: str, field: str) -
     forced, free = server.payloads
     assert "<zoom>" in json.dumps(forced[field])
     assert field not in free
+
+
+def test_a_region_in_fractions_is_forced_as_fractions(caplog: pytest.LogCaptureFixture) -> None:
+    said = ["<zoom>[0.1, 0, 1, 0.625]</zoom>", "<zoom>[100, 0, 1000, 625]</zoom>"]
+    for text in said:
+        with (
+            FaultyServer(answer=lambda _, text=text: reply(text)) as server,
+            backend(server, force_region=True) as model,
+        ):
+            model.complete([FRACTIONS])
+        pattern = server.payloads[0]["structured_outputs"]["regex"]
+        assert bool(re.fullmatch(pattern, text)) == (text == said[0])
+        assert ("ignored the forced region" in caplog.text) == (text == said[1])
+    for number, fits in (
+        ("0", True),
+        ("1", True),
+        ("0.5", True),
+        ("1.000", True),
+        ("1.5", False),
+        ("0.1234", False),
+        ("2", False),
+    ):
+        assert bool(re.fullmatch(pattern, f"<zoom>[{number}, 0, 1, 1]</zoom>")) == fits
 
 
 def test_nothing_is_forced_unasked() -> None:

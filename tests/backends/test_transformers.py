@@ -19,7 +19,7 @@ from ergo.backends import open_backend
 from ergo.backends.transformers.backend import TransformersBackend
 from ergo.backends.transformers.loading import quantized
 from ergo.backends.transformers.processor import Prepared
-from ergo.backends.transformers.sampling import Penalties, end_ids, generator_for, sample
+from ergo.backends.transformers.sampling import Penalties, end_ids, generator_for, pieces, sample
 from ergo.core.errors import MissingExtra, UsageError
 from ergo.core.flows import LookConfig, Question, coarse_to_fine
 from ergo.core.geometry import Box, TokenBudget
@@ -240,6 +240,15 @@ def test_a_repeated_token_loses_on_either_side_of_zero() -> None:
     scores = torch.tensor([2.0, -1.0, 3.0, -0.5])
     Penalties(repetition=2.0).apply(scores, (0, 1, 1), drawn=False)
     assert scores.tolist() == [1.0, -2.0, 3.0, -0.5]
+
+
+def test_each_token_has_its_text(backend: TransformersBackend) -> None:
+    [reply] = answered(backend, asks(backend, 3))
+    assert reply.pieces is not None
+    assert reply.token_ids is not None
+    assert len(reply.pieces) == len(reply.token_ids) == len(reply.logprobs or ())
+    text = "Öl für 5 € 🙂!"
+    assert "".join(pieces(TOKENIZER, TOKENIZER(text)["input_ids"])) == text
 
 
 def test_a_reply_is_cut_at_its_limit(backend: TransformersBackend) -> None:

@@ -56,9 +56,11 @@ def test_ask_tells_answer_region_and_cost(picture: str, capsys: Captured) -> Non
     ],
 )  # fmt: skip
 def test_what_was_repaired_is_printed(script: str, lines: list[str], picture: str, capsys: Captured) -> None:
-    assert main(["ask", picture, "Which?", "--model", f"scripted:{script}"]) == 0
+    empty = lines[0].startswith("answer    (none)")
+    assert main(["ask", picture, "Which?", "--model", f"scripted:{script}"]) == empty
     printed = capsys.readouterr().out
     assert all(line in printed for line in lines)
+    assert ("remark    the model's last reply holds no answer" in printed) == empty
 
 
 def test_a_budget_and_a_flow_are_flags(picture: str, capsys: Captured) -> None:
@@ -162,6 +164,8 @@ def test_a_reply_that_the_terminal_cannot_show_is_spelled_out(
         (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9", "--extra-body", "[1]"], "an object is wanted"),
         (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9", "--retries", "-1"], "retries"),
         (["PICTURE", "q", "--model", "hf:/no/such/folder"], "there is no folder /no/such/folder"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--options", "bars,slashes"], "did you mean 2, ['bars', 'slashes']?"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--max-looks", "5"], "max_looks is for the flow as_needed"),
         (["PICTURE", "q", "--option", "red"], "ask: unrecognized arguments: --option red (see ergo ask --help)"),
         (["-", "-"], "stdin (-) holds one picture or one question"),
     ],
@@ -230,6 +234,14 @@ def test_the_options_stand_in_the_json_with_the_one_chosen(picture: str, capsys:
     assert main(words) == 0
     row = json.loads(capsys.readouterr().out)
     assert (row["options"], row["choice"]) == (["red", "blue"], 1)
+
+
+def test_an_answer_that_is_no_option_is_remarked(picture: str, capsys: Captured) -> None:
+    words = ["ask", picture, "q", "--model", "scripted:<answer>green</answer>", "--options", "red", "blue"]
+    assert main(words) == 0
+    assert "answer    green\nremark    this is none of the options, or more than one\n" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["remark"] == "no_option"
 
 
 def test_a_bundled_picture_is_found_by_name_and_a_file_of_ones_own_wins(

@@ -261,10 +261,10 @@ def _cached(second: Completion | BackendError, first_tokens: int) -> bool | None
 def _obeys(model: Model, located: Request) -> bool:
     """Asked for one word where a region is forced: a server that obeys writes the region."""
     chat = (Message("user", (located.views[0], "Reply with the one word yes. Write nothing else.")),)
-    [reply] = model.backend.complete([replace(located, chat=chat, expect="region")])
-    return isinstance(reply, Completion) and read_regions(reply.text, located.views[0], "pixels")[0].reading not in (
-        "none_given",
-        "not_numbers",
+    [reply] = model.backend.complete([replace(located, chat=chat, expect=model.family.expects)])
+    unread = ("none_given", "not_numbers")
+    return (
+        isinstance(reply, Completion) and model.family.read_region(reply.text, located.views[0]).reading not in unread
     )
 
 

@@ -37,6 +37,15 @@ TURN = pa.struct(
         "finish": pa.string(),
     }
 )
+SAMPLING = pa.struct(
+    {
+        "max_tokens": pa.int64(),
+        "temperature": pa.float64(),
+        "top_p": pa.float64(),
+        "seed": pa.int64(),
+        "stop": pa.list_(pa.string()),
+    }
+)
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -45,6 +54,9 @@ SCHEMA = pa.schema(
         "question": pa.string(),
         "answer": pa.string(),
         "answer_reading": pa.string(),
+        "confidence": pa.float64(),
+        "remark": pa.string(),
+        "sampling": SAMPLING,
         "region": BOX,
         "regions": pa.list_(BOX),
         "region_reading": pa.string(),

@@ -18,6 +18,16 @@ from ergo.core.flows import FLOWS
 
 if TYPE_CHECKING:
     from ergo.api import Inquiry, Result
+    from ergo.traces.answers import Remark
+
+REMARKS: dict[Remark, str] = {
+    "empty": "the model's last reply holds no answer",
+    "cut": "the reply ended at --max-tokens before its answer: give it more",
+    "refused": "the provider declined to answer",
+    "cannot_tell": "by its own words the picture does not show it",
+    "no_option": "this is none of the options, or more than one",
+}
+"""What `Result.remark` means; the first three are no answer, and the exit status is 1."""
 
 EXAMPLES = """\
   ergo ask vague.jpg "What pattern is on the tag of the blue tree?" --options bars slashes stripes checks
@@ -79,9 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask, print, save."""
     from ergo.api import ask_many, load_picture
+    from ergo.traces.answers import NO_ANSWER
 
-    if args.max_looks is not None and args.flow != "as_needed":
-        raise UsageError("--max-looks is for --flow as_needed: the other flows look as often as they say")
     inquiries = _inquiries(args)
     several = len(inquiries) > 1
     files = _save_targets(args.save, len(inquiries))
@@ -93,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         budget=args.budget,
         region=args.region,
         flow=args.flow,
-        max_looks=3 if args.max_looks is None else args.max_looks,
+        max_looks=args.max_looks,
         max_tokens=args.max_tokens,
         temperature=args.temperature,
         seed=args.seed,
@@ -108,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
             if several:
                 say(f"{'' if number == 0 else chr(10)}{name}: {inquiry.question}")
             say("\n".join(_lines(result)))
-        failed += result.error is not None
+        failed += result.error is not None or result.remark in NO_ANSWER
         if files and result.picture:
             say(f"saved     {result.save(files[number])}", sys.stderr if args.json else sys.stdout)
     return SOME_FAILED if failed else ALL_ANSWERED
@@ -164,6 +173,10 @@ def _lines(result: Result) -> Iterator[str]:
         chosen = result.choice
         text = f"({chosen.letter}) {chosen.text}" if chosen else answer.text or "(none)"
         yield f"answer    {text}{_aside(answer.reading)}"
+        if result.remark:
+            yield f"remark    {REMARKS[result.remark]}"
+        if result.confidence is not None:
+            yield f"confident {result.confidence:.2f}"
         for region in answer.regions:
             share = region.area / picture.size.area
             yield f"region    {region}, {share:.1%} of {picture.size} pixels{_aside(answer.region_reading)}"

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ergo.core.errors import UsageError
 from ergo.core.geometry import Box, TokenBudget
-from ergo.core.messages import Chat, Completion, Request, Sampling
+from ergo.core.messages import Chat, Completion, Expected, Request, Sampling
 from ergo.core.reading import Reading, RegionReading
 from ergo.core.view import SourcePicture, View
 
@@ -19,7 +19,7 @@ class Family(Protocol):
     """How one model family is asked, and how its replies are read (`ergo.families.base.ModelFamily`)."""
 
     @property
-    def name(self) -> str: ...
+    def expects(self) -> Expected: ...
     def ask_region(self, coarse: View, question: str) -> Chat: ...
     def ask_answer(self, reply: str, close: View, question: str, choices: tuple[str, ...]) -> Chat: ...
     def ask_direct(self, view: View, question: str, choices: tuple[str, ...]) -> Chat: ...
@@ -78,7 +78,7 @@ def coarse_to_fine(picture: SourcePicture, question: Question, config: LookConfi
     family = config.family
     coarse = View.of(picture, config.coarse)
     chat = family.ask_region(coarse, question.text)
-    first = yield Request(chat, config.sampling, expect="region")
+    first = yield Request(chat, config.sampling, expect=family.expects)
 
     seen = family.read(first.text, coarse)
     close = View.of(picture, config.close, seen.region.box)  # unreadable: everything again, same budget

@@ -7,6 +7,7 @@ from ergo.core.errors import UsageError
 from ergo.core.view import View
 
 Role = Literal["system", "user", "assistant"]
+Expected = Literal["text", "region", "fractions"]
 Part = str | View
 
 
@@ -79,7 +80,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Completion:
-    """A model's reply. token_ids, logprobs: of what was sampled, where known; never re-tokenised from text.
+    """A model's reply. token_ids, logprobs, pieces (texts): of each token sampled, where known; never re-tokenised.
 
     finish: length at its limit, refusal where the provider declined. state: the backend's own, opaque, never stored.
     """
@@ -90,6 +91,7 @@ class Completion:
     finish: Literal["stop", "length", "refusal"] = "stop"
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    pieces: tuple[str, ...] | None = field(default=None, repr=False)
     state: object = field(default=None, repr=False, compare=False)
 
 
@@ -97,13 +99,13 @@ class Completion:
 class Request:
     """One question to a model: the whole conversation so far, its last message to be answered.
 
-    expect: the shape of the reply, for backends that can force it. previous: the completion this chat
+    expect: the shape of the reply, for backends that can force it (fractions: a region in 0..1). previous: the completion this chat
     continues, so that a backend may reuse its cache.
     """
 
     chat: Chat
     sampling: Sampling = field(default_factory=Sampling)
-    expect: Literal["text", "region"] = "text"
+    expect: Expected = "text"
     previous: Completion | None = None
 
     @property

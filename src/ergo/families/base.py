@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ergo.core.errors import UsageError
 from ergo.core.geometry import FULL, Box, TokenBudget
-from ergo.core.messages import Chat, Message
+from ergo.core.messages import Chat, Expected, Message
 from ergo.core.reading import AnswerReading, Reading, Region
 from ergo.core.view import View
 from ergo.families import forms, replies
@@ -50,6 +50,11 @@ class ModelFamily:
                 f"--budget {self.min_tokens} or more, not {tokens}"
             )
         return self.sizing(min(tokens, self.max_tokens), self.min_tokens, patch or self.patch, self.max_tokens)
+
+    @property
+    def expects(self) -> Expected:
+        """The shape of a reply that names a region, for backends that force one."""
+        return "fractions" if self.frame == "fractions" else "region"
 
     # ── asking ─────────────────────────────────────────────────────────────────────────────────
     def ask_region(self, coarse: View, question: str) -> Chat:

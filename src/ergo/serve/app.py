@@ -353,7 +353,7 @@ def _with_look_tokens(flow: Flow, look_tokens: int) -> Flow:
     """The flow with its own limit for replies that name a region: a client's `max_tokens` is about the answer."""
     request = next(flow)
     while True:
-        if request.expect == "region":
+        if request.expect != "text":
             request = replace(request, sampling=replace(request.sampling, max_tokens=look_tokens))
         reply = yield request
         try:

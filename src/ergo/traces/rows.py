@@ -2,6 +2,9 @@
 
 Of a trace
     answer          text; None where the flow failed. answer_reading: how it was read (core/reading.py)
+    confidence      0 to 1 (traces/answers.py); None where the backend reports no log-probabilities
+    remark          empty, cut, refused, cannot_tell (traces/answers.py); None where there is nothing to know first
+    sampling        how replies were decoded: max_tokens, temperature, top_p, seed, stop; None where nothing was asked
     region          [left, top, right, bottom], half-open, SOURCE pixels of the upright picture; None for none.
                     region_reading: how it was read. fallback: no region could be read, the whole picture was shown
     regions         all that were looked at together last (as_needed names several); region is the last of them
@@ -22,7 +25,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ergo.core.geometry import Box
+from ergo.core.messages import Sampling
 from ergo.core.runner import Trace, Turn
+from ergo.traces.answers import confidence, remark
 
 
 def trace_to_dict(trace: Trace) -> dict[str, Any]:
@@ -31,6 +36,9 @@ def trace_to_dict(trace: Trace) -> dict[str, Any]:
     return {
         "answer": answer.text if answer else None,
         "answer_reading": answer.reading if answer else None,
+        "confidence": confidence(trace),
+        "remark": remark(trace),
+        "sampling": sampling_to_dict(trace.requests[-1].sampling) if trace.requests else None,
         "region": list(answer.region.corners) if answer and answer.region else None,
         "regions": [list(box.corners) for box in answer.regions] if answer else [],
         "region_reading": answer.region_reading if answer else None,
@@ -43,6 +51,11 @@ def trace_to_dict(trace: Trace) -> dict[str, Any]:
         "seconds": trace.seconds,
         "turns": [turn_to_dict(turn) for turn in trace.turns],
     }
+
+
+def sampling_to_dict(sampling: Sampling) -> dict[str, Any]:
+    """How a reply was decoded, as JSON has it."""
+    return asdict(sampling) | {"stop": list(sampling.stop)}
 
 
 def turn_to_dict(turn: Turn) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from ergo.backends.openai.faults import Fault
 from ergo.backends.openai.once import Once
 from ergo.backends.openai.parameters import Wording, refused_parameter
 from ergo.backends.openai.profiles import OTHER, PROFILES, Profile, profile_at, profile_owning
-from ergo.backends.openai.regions import ZOOM_REGEX
+from ergo.backends.openai.regions import SHAPES
 from ergo.backends.openai.transport import Clock, Reply
 from ergo.backends.openai.wire import (
     Json,
@@ -53,6 +53,9 @@ NO_LISTING = frozenset(
     {"http_400", "http_403", "http_404", "http_405", "http_422", "http_501", "bad_json", "bad_reply"}
 )
 """Answers to /models of a server that has none, or none for this key: no obstacle where a name is given."""
+
+WORDED = ("http_400", "http_422", "http_403")
+"""Refusals that may be about one parameter; 403 is OpenAI's "You are not allowed to request logprobs"."""
 
 CACHE_MISS = re.compile(r"cache miss|data is not provided|not found in (the )?cache", re.IGNORECASE)
 """vLLM, sent a picture's uuid alone, has let the picture go."""
@@ -196,7 +199,7 @@ class OpenAIBackend:
         """
         if not call.upload and call.wording.picture_id == "uuid" and CACHE_MISS.search(fault.words):
             call.upload = True
-        elif fault.kind not in ("http_400", "http_422") or not self._learned(fault, call):
+        elif fault.kind not in WORDED or not self._learned(fault, call):
             raise fault
 
     def _learned(self, fault: Fault, call: Call) -> bool:
@@ -218,7 +221,7 @@ class OpenAIBackend:
     def _completed(self, call: Call, reply: Reply) -> Completion:
         seconds = Seconds(call.clock.elapsed, call.image, None, *_by_part(reply))
         result = completion(reply.body, call.request, seconds)
-        if call.forced and result.finish == "stop" and not re.search(ZOOM_REGEX, result.text):
+        if call.forced and result.finish == "stop" and not re.search(SHAPES[call.request.expect].zoom, result.text):
             self._warn_once("%s ignored the forced region: is its version older than the field?", self.url)
         if difference := token_difference(reply.body.get("usage"), call.request):
             self._warn_once(
@@ -251,7 +254,7 @@ class OpenAIBackend:
 
     def _forced(self, request: Request) -> Json:
         """The words that force a region, where one is expected and forcing is wanted."""
-        if not self.settings.force_region or request.expect != "region":
+        if not self.settings.force_region or request.expect == "text":
             return {}
         if self._profile is OTHER:
             self._listing()
@@ -261,7 +264,7 @@ class OpenAIBackend:
                 f"{self.url} does not say that it is one of {able}, and no other server is "
                 "known to force a region. Say which it is, or do without forcing."
             )
-        return dict(self._profile.forced_region)
+        return dict(self._profile.forced_region(SHAPES[request.expect]))
 
     def _warn_once(self, message: str, *values: str) -> None:
         with self._lock:

@@ -18,7 +18,7 @@ class Wording:
     """How requests to one endpoint are worded.
 
     left_out: parameters not sent. refused: those that the server has refused, under the name it was sent.
-    detail, picture_id: fields beside a picture, where they are sent at all.
+    detail, picture_id: fields beside a picture, where they are sent at all. logprobs: whether they are asked for.
     """
 
     token_limit: TokenLimit = "max_tokens"
@@ -26,6 +26,7 @@ class Wording:
     refused: frozenset[str] = frozenset()
     detail: str | None = None
     picture_id: Literal["uuid", "content_hash"] | None = None
+    logprobs: bool = False
 
     @classmethod
     def of(cls, profile: Profile, detail: str | None, picture_ids: bool) -> Wording:
@@ -35,6 +36,7 @@ class Wording:
             profile.left_out,
             detail=detail or profile.detail,
             picture_id=profile.picture_id if picture_ids else None,
+            logprobs=profile.logprobs,
         )
 
     def parameters(self, sampling: Sampling) -> dict[str, object]:
@@ -46,6 +48,7 @@ class Wording:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
             "stop": list(sampling.stop) or None,
+            "logprobs": self.logprobs or None,
         }
         # a top_p below 1 was asked for: it is sent until the server itself refuses it
         left_out = self.refused if sampling.top_p < 1 else self.refused | self.left_out
@@ -65,7 +68,7 @@ class Wording:
 
 
 # the most dispensable first: "temperature and top_p cannot both be specified" names two
-DROPPABLE = ("top_p", "seed", "stop", "stream_options", "detail", "uuid", "content_hash", "temperature")
+DROPPABLE = ("logprobs", "top_p", "seed", "stop", "stream_options", "detail", "uuid", "content_hash", "temperature")
 REFUSAL = re.compile(
     r"unsupported|not support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|cannot find field"
     r"|cannot both|only one of|only the default|extra (inputs?|fields?)|extra_forbidden|deprecated|not available",

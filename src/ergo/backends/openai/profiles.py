@@ -6,14 +6,14 @@ What a profile does not know is learned from the server's refusals (parameters.p
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import httpx
 
 from ergo.backends.loopback import LOOPBACK
-from ergo.backends.openai.regions import REGION_GRAMMAR, REGION_REGEX
+from ergo.backends.openai.regions import RegionShape
 from ergo.backends.settings import ServerName
 
 
@@ -27,7 +27,8 @@ class Profile:
     keys: variables of the environment that hold its key. key_header: "Authorization" means a bearer token.
     token_limit: what it calls the most tokens of a reply.
     left_out: parameters it is known to refuse, or whose default is ours.
-    forced_region: what makes it sample nothing but a region; None where there is no way.
+    forced_region: fields that make it sample nothing but a region of a shape; None where there is no way.
+    logprobs: whether it says how likely each token was, when asked to.
     picture_id: under what name it takes an identity of a picture beside its bytes.
     detail: what keeps it from shrinking pictures.
     """
@@ -42,9 +43,10 @@ class Profile:
     key_header: Literal["Authorization", "api-key"] = "Authorization"
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     left_out: frozenset[str] = frozenset()
-    forced_region: Mapping[str, Any] | None = field(default=None, hash=False)
+    forced_region: Callable[[RegionShape], Mapping[str, Any]] | None = None
     picture_id: Literal["uuid", "content_hash"] | None = None
     detail: str | None = None
+    logprobs: bool = False
 
 
 TOP_P_OF_1 = frozenset({"top_p"})
@@ -58,17 +60,24 @@ PROFILES: Mapping[ServerName, Profile] = {
             "vllm",
             owners=("vllm",),
             # guided_regex, its name before 0.10, is ignored by newer ones, with HTTP 200
-            forced_region={"structured_outputs": {"regex": REGION_REGEX}},
+            forced_region=lambda shape: {"structured_outputs": {"regex": shape.regex}},
             picture_id="uuid",
+            logprobs=True,
         ),
         Profile(
             "sglang",
             owners=("sglang",),
-            forced_region={"regex": REGION_REGEX},
+            forced_region=lambda shape: {"regex": shape.regex},
             picture_id="content_hash",
+            logprobs=True,
         ),
-        Profile("llama.cpp", owners=("llamacpp",), forced_region={"grammar": REGION_GRAMMAR}),
-        Profile("ollama", owners=("library",), port=11434, url="http://localhost:11434"),
+        Profile(
+            "llama.cpp",
+            owners=("llamacpp",),
+            forced_region=lambda shape: {"grammar": shape.grammar},
+            logprobs=True,
+        ),
+        Profile("ollama", owners=("library",), port=11434, url="http://localhost:11434", logprobs=True),
         Profile("lmstudio", owners=("organization_owner",), port=1234, url="http://localhost:1234"),
         Profile(
             "openai",
@@ -78,6 +87,7 @@ PROFILES: Mapping[ServerName, Profile] = {
             token_limit="max_completion_tokens",
             left_out=TOP_P_OF_1,
             detail="high",
+            logprobs=True,
         ),
         Profile(
             "azure",
@@ -88,6 +98,7 @@ PROFILES: Mapping[ServerName, Profile] = {
             token_limit="max_completion_tokens",
             left_out=TOP_P_OF_1,
             detail="high",
+            logprobs=True,
         ),
         Profile(
             "openrouter",

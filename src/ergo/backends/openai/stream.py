@@ -34,6 +34,7 @@ class StreamedReply:
     first_token: float | None = None
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
+    _logprobs: list[Json] = field(default_factory=list)
     _body: Json = field(default_factory=dict)
     _finish: str | None = None
     _has_choices: bool = False
@@ -51,6 +52,7 @@ class StreamedReply:
         text, reasoning = text_and_reasoning(at(event, "choices", 0, "delta"))
         self._text.append(text or "")
         self._reasoning.append(reasoning or "")
+        self._logprobs += at(event, "choices", 0, "logprobs", "content") or []
         if self.first_token is None and (text or reasoning):
             self.first_token = self.elapsed()
 
@@ -62,5 +64,5 @@ class StreamedReply:
     def body(self) -> Json:
         """As if it had come whole."""
         message = {"content": "".join(self._text), "reasoning_content": "".join(self._reasoning)}
-        choices = [{"message": message, "finish_reason": self._finish}] if self._has_choices else []
-        return self._body | {"choices": choices}
+        choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._logprobs}}
+        return self._body | {"choices": [choice] if self._has_choices else []}

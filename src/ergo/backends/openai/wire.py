@@ -122,7 +122,18 @@ def completion(body: Json, request: Request, seconds: Seconds) -> Completion:
     for stop in request.sampling.stop:  # a server that had to go without `stop`, or that leaves it in
         text = text.split(stop)[0]
     text = text.encode("utf-8", "replace").decode()  # half a surrogate pair could not be stored
-    return Completion(text, usage(body.get("usage"), request), seconds, ended)
+    pieces, logprobs = token_logprobs(at(choices, 0, "logprobs", "content"))
+    return Completion(text, usage(body.get("usage"), request), seconds, ended, None, logprobs, pieces)
+
+
+def token_logprobs(listed: Any) -> tuple[tuple[str, ...], tuple[float, ...]] | tuple[None, None]:
+    """The text and the log-probability of each token, where the server tells of every one of them."""
+    if not isinstance(listed, list) or not listed:
+        return None, None
+    texts, logprobs = [at(one, "token") for one in listed], [at(one, "logprob") for one in listed]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(one, int | float) for one in logprobs):
+        return None, None
+    return tuple(texts), tuple(map(float, logprobs))
 
 
 REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")

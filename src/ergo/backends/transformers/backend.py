@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ from ergo.backends.transformers.bridge import (
 from ergo.backends.transformers.constrain import RegionForcer
 from ergo.backends.transformers.loading import load_checkpoint
 from ergo.backends.transformers.processor import Prepared, Processor, rope_positions
-from ergo.backends.transformers.sampling import Penalties, end_ids, generator_for, sample
+from ergo.backends.transformers.sampling import Penalties, end_ids, generator_for, pieces, sample
 from ergo.core.errors import BackendError
 from ergo.core.messages import Completion, Request, Sampling, Seconds, Usage
 from ergo.families.base import ModelFamily
@@ -213,13 +213,12 @@ class TransformersBackend:
         else:
             past = None
             prepared = self.processor.whole(request)
-        forced = self.force_region and request.expect == "region"
-        generator = generator_for(request.sampling, self.model.device)
-        return Row(request, prepared, past, self._forcer if forced else None, generator)
+        forcer = self._forcer(request.expect == "fractions") if self.force_region and request.expect != "text" else None
+        return Row(request, prepared, past, forcer, generator_for(request.sampling, self.model.device))
 
     @cached_property
-    def _forcer(self) -> RegionForcer:
-        return RegionForcer(self.processor.tokenizer)
+    def _forcer(self) -> Callable[[bool], RegionForcer]:
+        return lru_cache(lambda fractions: RegionForcer(self.processor.tokenizer, fractions))
 
     def _prefill(self, rows: list[Row], features: Any) -> tuple[DynamicCache, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Feed everything not yet in the cache.
@@ -331,4 +330,5 @@ class TransformersBackend:
             generated_tokens=len(row.ids),
         )
         finish = "stop" if row.stopped else "length"
-        return Completion(text, usage, seconds, finish, tuple(row.ids), tuple(row.logprobs), past)  # type: ignore[arg-type]
+        texts = pieces(self.processor.tokenizer, row.ids)
+        return Completion(text, usage, seconds, finish, tuple(row.ids), tuple(row.logprobs), texts, past)  # type: ignore[arg-type]

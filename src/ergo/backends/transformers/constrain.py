@@ -1,4 +1,7 @@
-"""Holding a reply to `... <zoom>[x1, y1, x2, y2]</zoom>`: for models that cannot be trusted with the form."""
+"""Holding a reply to `... <zoom>[x1, y1, x2, y2]</zoom>`: for models that cannot be trusted with the form.
+
+Numbers are whole ones below 100,000, or fractions from 0 to 1 of at most three decimals, as the family counts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ _FORM = "<zoom>[#, #, #, #]</zoom>"
 RESERVE = len("<zoom>[12345, 12345, 12345, 12345]</zoom>") + 1
 """Tokens that the longest region and the end may take, one for each character."""
 
-_ALPHABET = set("<>zoom/[], 0123456789")
+_ALPHABET = set("<>zoom/[], .0123456789")
+_WHOLE, _FRACTION = re.compile(r"\d{1,5}"), re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")
 
 
 class RegionForcer:
@@ -21,9 +25,12 @@ class RegionForcer:
     The model thinks freely until it opens <zoom> itself, wants to end, or has no more room than the
     form needs; from there only tokens that keep the form possible remain. A model that writes the
     form itself is not touched.
+
+    fractions: numbers are from 0 to 1.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, fractions: bool = False) -> None:
+        self._fractions = fractions
         self._tokenizer = tokenizer
         self._pieces = _pieces(tokenizer)
 
@@ -33,33 +40,35 @@ class RegionForcer:
         if "<zoom>" not in text and left > RESERVE and int(scores.argmax()) not in ends:
             scores[list(ends)] = -torch.inf  # a sampled reply must not end by chance before its region
             return
-        written = _begun(text)
+        written = self._begun(text)
         if written.endswith("</zoom>"):
             allowed = sorted(ends)
         else:
-            allowed = [token for token, piece in self._pieces.items() if may_become_region(written + piece)]
+            allowed = [token for token, piece in self._pieces.items() if self._possible(written + piece)]
         if allowed:
             keep = scores[allowed].clone()
             scores.fill_(-torch.inf)
             scores[allowed] = keep
 
+    def _possible(self, text: str) -> bool:
+        return may_become_region(text, self._fractions)
 
-def may_become_region(text: str) -> bool:
-    """Can `text` be continued to (or is it) a well-formed region of numbers below 100,000?
+    def _begun(self, text: str) -> str:
+        """The end of `text` that is the beginning of a region; empty if there is none."""
+        starts = [place for place in range(len(text)) if text[place] == "<" and self._possible(text[place:])]
+        return text[starts[0] :] if starts else ""
 
-    >>> may_become_region("<zoom>[12, 3"), may_become_region("<zoom>[12 3")
-    (True, False)
+
+def may_become_region(text: str, fractions: bool = False) -> bool:
+    """Can `text` be continued to (or is it) a well-formed region?
+
+    >>> may_become_region("<zoom>[12, 3"), may_become_region("<zoom>[12 3"), may_become_region("<zoom>[0.12, 1.5", True)
+    (True, False, False)
     """
-    shape = re.sub(r"\d{1,5}", "#", text)
+    shape = (_FRACTION if fractions else _WHOLE).sub("#", text)
     if re.search(r"\d", shape):
         return False
     return _FORM.startswith(shape)
-
-
-def _begun(text: str) -> str:
-    """The end of `text` that is the beginning of a region; empty if there is none."""
-    starts = [place for place in range(len(text)) if text[place] == "<" and may_become_region(text[place:])]
-    return text[starts[0] :] if starts else ""
 
 
 def _pieces(tokenizer: Any) -> dict[int, str]:

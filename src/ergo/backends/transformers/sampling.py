@@ -62,6 +62,17 @@ def generator_for(sampling: Sampling, device: torch.device) -> torch.Generator |
     return generator
 
 
+def pieces(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    """The text of each token; a character of several tokens belongs to the one that completes it."""
+    found, begun = [], 0
+    for end in range(1, len(ids) + 1):
+        text = str(tokenizer.decode(ids[begun:end]))
+        is_whole = not text.endswith("\ufffd") or end - begun == 4  # UTF-8 has four bytes at most
+        found.append(text if is_whole else "")
+        begun = end if is_whole else begun
+    return tuple(found)
+
+
 def end_ids(model: Any, end_id: int) -> frozenset[int]:
     """Tokens that end a reply: the chat template's own (`end_id`) and those that the checkpoint states."""
     stated = getattr(model.generation_config, "eos_token_id", None)
