@@ -53,7 +53,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then echo "ergo needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi; \
 	$$python -m venv $(VENV)
 	$(PIP) torch==2.13.0
-	$(PIP) --editable '.[lora,eval,fast,vips,heif,jxl,train,data,serve,ray,dev]'
+	$(PIP) --editable '.[lora,eval,fast,vips,tiff,slides,heif,jxl,train,data,serve,ray,dev]'
 	touch $@
 
 clean:

@@ -74,7 +74,7 @@ def test_the_core_needs_no_extras() -> None:
     """Asking a server, and every --help, on an installation without extras, and on a system that is not POSIX."""
     code = """
 import sys
-extras = "torch transformers peft pyvips safetensors tokenizers pyarrow imagehash fsspec ray fastapi uvicorn trl simplejpeg cykooz_resizer isal pybase64"
+extras = "torch transformers peft pyvips safetensors tokenizers pyarrow imagehash fsspec ray fastapi uvicorn trl simplejpeg cykooz_resizer isal pybase64 tifffile imagecodecs openslide aiohttp"
 posix = "fcntl termios tty pty pwd grp resource syslog"
 for name in (extras + " " + posix).split(): sys.modules[name] = None
 import ergo, ergo.cli.main

@@ -22,7 +22,8 @@ from ergo.core.messages import Sampling
 from ergo.core.runner import Trace, drive
 from ergo.families.base import ModelFamily
 from ergo.grading import choice_of
-from ergo.images.decode import PictureSource, load_image
+from ergo.images.address import open_picture
+from ergo.images.decode import PictureSource
 from ergo.images.picture import Picture
 from ergo.traces.answers import Remark, confidence, remark
 from ergo.traces.rows import trace_to_dict
@@ -320,10 +321,10 @@ def _question(text: str, options: Sequence[str]) -> Question:
 
 
 def load_picture(source: PictureSource) -> Picture:
-    """`load_image`, which also finds the bundled pictures by name; a file of one's own of that name wins."""
+    """`load_image`, which also reads addresses and finds the bundled pictures by name; a file of one's own of that name wins."""
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
     bundled = name in {path.name for path in BUNDLED.glob("*.jpg")} and not os.path.exists(name)
-    return load_image(BUNDLED / name if bundled else source)
+    return open_picture(BUNDLED / name if bundled else source)
 
 
 def _result(trace: Trace, picture: Picture | None, question: Question) -> Result:

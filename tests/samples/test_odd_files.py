@@ -17,8 +17,8 @@ from PIL import Image
 
 from ergo.core.errors import DataError
 from ergo.core.geometry import Box
+from ergo.images.address import open_picture
 from ergo.samples.options import options_of, split_prompt
-from ergo.samples.pictures import open_picture
 from ergo.samples.reader import ReaderConfig, Refused, read_rows, read_samples
 from ergo.samples.sample import Sample
 

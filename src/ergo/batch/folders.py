@@ -6,9 +6,8 @@ import logging
 from collections import Counter
 from typing import Any
 
-import fsspec
-
 from ergo.core.errors import DataError
+from ergo.images.address import filesystem, reached
 from ergo.images.decode import begins_a_picture, picture_suffixes
 
 log = logging.getLogger(__name__)
@@ -22,13 +21,14 @@ def pictures_in(source: str, others: tuple[str, ...]) -> list[str]:
     source: a file, a folder, or a glob; a name that is there is taken as it stands, brackets and all.
     others: what else `source` may be, for the message where it holds no picture.
     """
-    system, path = fsspec.core.url_to_fs(source)
-    if system.isdir(path):
-        found = system.find(path)
-    elif system.exists(path):
-        found = [path]
-    else:
-        found = [one for one in system.glob(path) if not system.isdir(one)]
+    system, path = filesystem(source)
+    with reached(source):
+        if system.isdir(path):
+            found = system.find(path)
+        elif system.exists(path):
+            found = [path]
+        else:
+            found = [one for one in system.glob(path) if not system.isdir(one)]
     left_out: Counter[str] = Counter()
     pictures = []
     for one in sorted(found):

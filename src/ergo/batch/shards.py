@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ergo.core.errors import UsageError
 from ergo.core.messages import Seconds, Usage
+from ergo.images.address import filesystem, reached
 from ergo.traces.provenance import environment
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 JOB = "job.json"
 
 BOX = pa.list_(pa.int64())
-VIEW = pa.struct({"source": BOX, "box": BOX, "shown": BOX, "tokens": pa.int64()})
+VIEW = pa.struct({"source": BOX, "box": BOX, "shown": BOX, "read_from": BOX, "tokens": pa.int64()})
 TURN = pa.struct(
     {
         "views": pa.list_(VIEW),
@@ -77,7 +77,7 @@ class Shards:
     """A folder of shards at any fsspec address."""
 
     def __init__(self, address: str) -> None:
-        self._system, self._path = fsspec.core.url_to_fs(address)
+        self._system, self._path = filesystem(address)
         self.address = address
 
     def begin(self, job: Mapping[str, Any]) -> None:
@@ -86,10 +86,11 @@ class Shards:
         What makes a row's answer must be the same: input, question, flow, budget, model. The code's version may
         differ, which is logged.
         """
-        try:
-            self._system.makedirs(self._path, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise UsageError(f"{self.address} is a file: give a folder for the output") from error
+        with reached(self.address):
+            try:
+                self._system.makedirs(self._path, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise UsageError(f"{self.address} is a file: give a folder for the output") from error
         others = [one for one in self._names() if not one.endswith((".parquet", ".new", ".jsonl", f"/{JOB}"))]
         if others:
             raise UsageError(

@@ -13,7 +13,7 @@ from ergo.core.errors import BackendError, PictureError
 from ergo.core.flows import Flow, Question, start_flow
 from ergo.core.messages import Sampling
 from ergo.core.runner import Trace
-from ergo.samples.pictures import open_picture
+from ergo.images.address import open_picture
 from ergo.traces.rows import trace_to_dict
 from ergo.traces.run import run
 

@@ -35,13 +35,13 @@ from ergo.core.runner import Backend, Trace, drive
 from ergo.families import family_named
 from ergo.families.base import ModelFamily
 from ergo.grading import Matching
+from ergo.images.address import open_picture
 from ergo.recipes import find, read_recipe
 from ergo.recipes.schema import checked
 from ergo.rl.episode import Episode, episode_of
 from ergo.rl.evidence import Failure, Rollout, Verifier, gather
 from ergo.rl.recipe import GrpoRecipe
 from ergo.rl.rewards import Evidence, Reward
-from ergo.samples.pictures import open_picture
 from ergo.samples.reader import read_samples
 from ergo.samples.sample import Sample, sample_from_json, sample_to_json
 

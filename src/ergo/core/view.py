@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class SourcePicture(Protocol):
     """An upright RGB picture of which any part can be shown (`ergo.images.Picture`).
 
-    lazy: its pixels stay in a file until a part is asked for. part: `box`, resized to `size`.
+    lazy: its pixels stay in a file. part: `box`, resized to `size`; read_size: of the level of the file it is read from.
     """
 
     @property
@@ -26,6 +26,7 @@ class SourcePicture(Protocol):
     @property
     def lazy(self) -> bool: ...
     def part(self, box: Box, size: Size) -> Image.Image: ...
+    def read_size(self, box: Box, size: Size) -> Size: ...
 
 
 @dataclass(frozen=True, eq=False)

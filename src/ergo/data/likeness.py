@@ -13,9 +13,9 @@ import numpy as np
 
 from ergo.core.errors import MissingExtra
 from ergo.core.geometry import Box, Size
+from ergo.images.address import open_picture
 from ergo.images.decode import PictureSource
 from ergo.images.picture import Picture
-from ergo.samples.pictures import open_picture
 
 NEAR = 8  # bits of 64
 

@@ -19,7 +19,7 @@ from ergo.core.runner import Job
 from ergo.data.answerable import Examiner, verdict
 from ergo.data.example import Dropped, Row, region_of
 from ergo.data.likeness import NEAR, Known
-from ergo.samples.pictures import open_picture
+from ergo.images.address import open_picture
 from ergo.samples.sample import Sample
 from ergo.samples.tables import fingerprint
 from ergo.traces.run import run

@@ -24,7 +24,7 @@ from ergo.evals.conditions import Condition, Evaluation, Protocol, evaluations, 
 from ergo.evals.masking import masked
 from ergo.evals.saved_examples import SavedExamples
 from ergo.grading import Truth, grade
-from ergo.samples.pictures import open_picture
+from ergo.images.address import open_picture
 from ergo.samples.sample import Sample
 from ergo.traces.folder import RunFolder, read_sessions
 from ergo.traces.progress import Progress

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
-from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
+from ergo.images.depth import Stretch, stretch_of
 from ergo.images.jpeg import Raster
 from ergo.images.strips import strips_of
 
@@ -16,19 +16,26 @@ def is_plain(image: Image.Image) -> bool:
     return image.mode == "RGB" and not image.has_transparency_data
 
 
-def to_rgb(image: Image.Image, white: float) -> Image.Image:
-    """8-bit RGB: transparent parts on white, as vLLM shows them; deep grey scaled, where Pillow's
-    `convert` would cut it off at 255."""
+def to_rgb(image: Image.Image, stretch: Stretch) -> Image.Image:
+    """8-bit RGB: transparent parts on white, as vLLM shows them; deep grey by `stretch`, where
+    Pillow's `convert` would cut it off at 255."""
     if is_plain(image):
         return image
     if _is_deep(image):
-        levels = np.rint(np.asarray(image, dtype=np.float64) * (255.0 / white))
-        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
+        return Image.fromarray(stretch.shown(np.asarray(image))).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
     paint = image.convert("RGBA")
-    paper = Image.new("RGB", image.size, (255, 255, 255))
-    paper.paste(paint, mask=paint.getchannel("A"))
+    return on_white(paint.convert("RGB"), paint.getchannel("A"))
+
+
+def on_white(colours: Image.Image, opaque: Image.Image, multiplied: bool = False) -> Image.Image:
+    """RGB on white paper. opaque: an L image. multiplied: the colours were made darker where they are not opaque."""
+    if multiplied:
+        clear = ImageChops.invert(opaque)
+        return ImageChops.add(colours, Image.merge("RGB", (clear, clear, clear)))
+    paper = Image.new("RGB", colours.size, (255, 255, 255))
+    paper.paste(colours, mask=opaque)
     return paper
 
 
@@ -36,20 +43,11 @@ def _is_deep(image: Image.Image | Raster) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def white_level(image: Image.Image | Raster, name: str) -> float:
-    """The stored value shown as 255. 32-bit and float files do not say: their range says it."""
-    if image.mode.startswith("I;16"):
-        return 65535.0
-    if not _is_deep(image):
-        return 255.0
+def stretch_of_image(image: Image.Image | Raster) -> Stretch:
+    """Which stored values are shown black and white, by the rule of ergo/images/depth.py."""
+    if isinstance(image, Raster) or not _is_deep(image):
+        return Stretch()
+    largest = None if image.mode == "F" or image.format == "TIFF" else 65535.0  # what other formats scale values to
+    clear = image.info.get("transparency")
     strips = (np.asarray(image.crop(strip.corners)) for strip in strips_of(Box.whole(Size(*image.size))))
-    lows, highs = zip(*((strip.min(), strip.max()) for strip in strips), strict=True)
-    low, high = float(np.min(lows)), float(np.max(highs))  # NaN, if any, comes through
-    whites = (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0)
-    for white in whites:
-        if low >= 0 and high <= white:
-            return white
-    raise PictureError(
-        f"{name} holds values from {low:g} to {high:g}; shown are 0..{whites[0]:g} and 0..{whites[1]:g}",
-        "unsupported_mode",
-    )
+    return stretch_of(strips, float(clear) if isinstance(clear, int) else None, largest)

@@ -19,10 +19,13 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from ergo.core.errors import PictureError, UsageError
 from ergo.core.geometry import Size
+from ergo.images import disk
 from ergo.images.disk import PixelsOnDisk, streams_from_disk
 from ergo.images.formats import KINDS, is_camera_raw, not_read, register_plugins
 from ergo.images.jpeg import decoded_jpeg
 from ergo.images.picture import DecodedPixels, Picture
+from ergo.images.ranges import BytesInMemory, BytesOnDisk, Ranges
+from ergo.images.tiff import is_tiff, open_tiff
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +40,7 @@ in Pillow). Judged by the header, before any pixel is decoded."""
 MAX_STORED = 50_000_000_000
 """Pixels of the largest picture that stays on disk and is read part by part, which no size of it makes expensive to hold."""
 
-_TILE_WIDTH, _SUBFILE_TYPE = 322, 254  # TIFF tags: of files stored as tiles; bit 0 of a page that is a thumbnail
+_SUBFILE_TYPE = 254  # TIFF tag: bit 0 of a page that is a thumbnail
 
 MAX_SIDE = 1_000_000
 """Pixels of the longest side: a sliver longer than this costs more to show than its area suggests."""
@@ -89,7 +92,7 @@ def load_image(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture:
     if isinstance(source, str) and source[:5].lower() == "data:":
         return _load(io.BytesIO(bytes_of_uri(source)), "data URI", max_pixels)
     if isinstance(source, str) and _URL.match(source):
-        raise PictureError(f"{source[:200]}: only files and data URIs are read; download it first", "a_url")
+        raise PictureError(f"{source[:200]}: this reads files and data URIs; addresses: ergo.images.address", "a_url")
     path = Path(source)
     with _opened(path) as file:
         return _load(file, str(path), max_pixels, path)
@@ -188,27 +191,75 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None) -> Picture:
     with _decoders(name):
+        start = file.read(4)
+        file.seek(0)
+        if is_tiff(start) and (tiff := _from_tiff(_ranges(file, name, path), max_pixels)):
+            return tiff
         image = _header(file, name)
-        tags = getattr(image, "tag_v2", {})
-        if tags and is_camera_raw(tags, bool(tags.get(_SUBFILE_TYPE, 0) & 1)):
-            raise PictureError(f"{name} is a camera raw file: develop it to TIFF or JPEG first", "not_a_picture")
+        if image.format == "TIFF":
+            _seek_full_size(image, name)
         size = Size(*image.size)
-        on_disk = bool(path and streams_from_disk(image, file, _orientation(image)))
-        limit = max(max_pixels, MAX_STORED) if on_disk else max_pixels
-        if size.area > limit or max(size.width, size.height) > MAX_SIDE:
-            raise PictureError(
-                f"{name} is {size} pixels, more than the limit of {limit:,} (or a side of {MAX_SIDE:,})",
-                "too_large",
-            )
+        on_disk = bool(path and streams_from_disk(image, file))
+        extra = {"PNG": "vips", "TIFF": "tiff"}.get(image.format or "")
+        way_out = f"; pip install 'ergo-vlm[{extra}]' reads larger ones part by part" if path and extra else ""
+        _check_size(name, size, max(max_pixels, MAX_STORED) if on_disk else max_pixels, way_out)
         if path and on_disk:
-            tiled = _TILE_WIDTH in tags
-            return Picture(
-                PixelsOnDisk(path, size, tiled, image.mode, bytes(image.info.get("icc_profile") or b"")), name
-            )
+            return Picture(PixelsOnDisk(path, size, image.mode, bytes(image.info.get("icc_profile") or b"")), name)
         raster = decoded_jpeg(image, file)
         if raster is None:
             _decode(image)
         return Picture(DecodedPixels.of(raster or image, name, _orientation(image)), name)
+
+
+def _ranges(file: IO[bytes], name: str, path: Path | None) -> Ranges:
+    found = BytesInMemory(file.read(), name) if path is None else BytesOnDisk(path, name, file.seek(0, io.SEEK_END))
+    file.seek(0)
+    return found
+
+
+def _from_tiff(ranges: Ranges, max_pixels: int) -> Picture | None:
+    """A TIFF read part by part; None for what Pillow holds as cheaply, or reads alone."""
+    found = open_tiff(ranges)
+    large = found and (len(found.levels) > 1 or found.size.area >= disk.MIN_STREAMING_PIXELS)
+    if found is None or (found.plain and not large):
+        return None
+    _check_size(ranges.name, found.size, max_pixels if isinstance(ranges, BytesInMemory) else MAX_STORED)
+    _say_pages(ranges.name, found.pages)
+    return Picture(found.pyramid(), ranges.name)
+
+
+def load_ranges(ranges: Ranges, max_pixels: int = MAX_PIXELS) -> Picture | None:
+    """A TIFF of which parts are read as they are needed; None for one that has to be here as a whole."""
+    with _decoders(ranges.name):
+        return _from_tiff(ranges, max_pixels)
+
+
+def _seek_full_size(image: ImageFile.ImageFile, name: str) -> None:
+    """Stand at the first page that is no thumbnail."""
+    tags = getattr(image, "tag_v2", {})
+    is_thumbnail = bool(tags.get(_SUBFILE_TYPE, 0) & 1)
+    if is_camera_raw(tags, is_thumbnail):
+        raise PictureError(f"{name} is a camera raw file: develop it to TIFF or JPEG first", "not_a_picture")
+    _say_pages(name, getattr(image, "n_frames", 1))
+    if is_thumbnail:
+        with suppress(EOFError):
+            while getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0) & 1:
+                image.seek(image.tell() + 1)
+            return
+        image.seek(0)
+
+
+def _say_pages(name: str, pages: int) -> None:
+    if pages > 1:
+        log.warning("%s holds %d pages: shown is the first that is no thumbnail", name, pages)
+
+
+def _check_size(name: str, size: Size, limit: int, way_out: str = "") -> None:
+    if size.area > limit or max(size.width, size.height) > MAX_SIDE:
+        raise PictureError(
+            f"{name} is {size} pixels, more than the limit of {limit:,} (or a side of {MAX_SIDE:,}){way_out}",
+            "too_large",
+        )
 
 
 def _in_memory(image: Image.Image, name: str, max_pixels: int) -> Picture:

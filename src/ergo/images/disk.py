@@ -1,4 +1,4 @@
-"""Pictures that stay on disk: their strips are read from the file by pyvips, with the same result to the bit."""
+"""PNGs that stay on disk: their strips are read from the file by pyvips, with the same result to the bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ergo.images.profile import in_srgb
 from ergo.images.strips import strips_of
 
 MIN_STREAMING_PIXELS = 20_000_000
-"""Pixels from which a PNG or TIFF is read part by part with pyvips, where it is installed: at 48 megapixels two looks
+"""Pixels from which a PNG or TIFF is read part by part, where pyvips or tifffile is installed: at 48 megapixels two looks
 cost as much time and a quarter of the memory, at 12 little is won (docs/scale.md). JPEG is not: it
 decodes fast, and a second pass for the close look costs more than keeping it."""
 
@@ -26,13 +26,12 @@ decodes fast, and a second pass for the close look costs more than keeping it.""
 class PixelsOnDisk:
     """A file of which only the rows asked for are read, by pyvips. 8-bit RGB or grey, stored upright.
 
-    Each call opens the file anew, so threads do not meet. PNG and TIFF are exact, and scaling is ours:
+    Each call opens the file anew, so threads do not meet. PNG is exact, and scaling is ours:
     views equal those of a full decode by Pillow.
     """
 
     path: Path
     size: Size
-    tiled: bool
     mode: str
     profile: bytes = b""
 
@@ -42,12 +41,10 @@ class PixelsOnDisk:
     def strips(self, box: Box) -> Iterator[Image.Image]:
         import pyvips
 
-        access = "random" if self.tiled else "sequential"  # tiles are read where they lie, rows from the top
-
         try:
             # from a Source, for in a plain file name pyvips takes [..] for options
             stored = pyvips.Image.new_from_source(
-                pyvips.Source.new_from_file(str(self.path)), "", access=access, fail_on="error"
+                pyvips.Source.new_from_file(str(self.path)), "", access="sequential", fail_on="error"
             )
             region = pyvips.Region.new(stored)
             mode = "RGB" if stored.bands == 3 else "L"
@@ -59,7 +56,7 @@ class PixelsOnDisk:
             raise PictureError(f"{self.path} broke off while it was read: {reason}", "truncated") from error
 
 
-def streams_from_disk(image: ImageFile.ImageFile, file: IO[bytes], orientation: int) -> bool:
+def streams_from_disk(image: ImageFile.ImageFile, file: IO[bytes]) -> bool:
     """Whether pyvips is there and reads this very file as Pillow would, at less cost."""
     if (
         image.width * image.height < MIN_STREAMING_PIXELS
@@ -67,10 +64,7 @@ def streams_from_disk(image: ImageFile.ImageFile, file: IO[bytes], orientation: 
         or image.has_transparency_data
     ):
         return False
-    if image.format == "PNG":
-        simple = not image.info.get("interlace") and not _png_may_turn(file)
-    else:
-        simple = image.format == "TIFF" and orientation == 1
+    simple = image.format == "PNG" and not image.info.get("interlace") and not _png_may_turn(file)
     return simple and _pyvips_agrees(file, image)
 
 

@@ -3,8 +3,9 @@
 A picture is decoded once and kept as it was stored: whatever its mode and however the camera was
 held, it is turned, scaled and made RGB strip by strip, while a part of it is cut for a view. Coarse
 and close views of one picture share the same pixels, so an 8K picture (130 MB in Pillow) is never
-held twice. A large PNG or TIFF is not even held once where pyvips is installed
-(`pip install 'ergo-vlm[vips]'`): its strips are read from the file, with the same result to the bit.
+held twice. A large PNG is not even held once where pyvips is installed, nor a large TIFF where
+tifffile is (`pip install 'ergo-vlm[vips,tiff]'`): its parts are read from the file, with the same result to the bit;
+of a pyramid, from the level that suits.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from PIL import Image, ImageCms
 
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
-from ergo.images.colour import is_plain, to_rgb, white_level
+from ergo.images.colour import is_plain, stretch_of_image, to_rgb
+from ergo.images.depth import Stretch
 from ergo.images.disk import PixelsOnDisk
 from ergo.images.jpeg import Raster
 from ergo.images.profile import convert, in_srgb, lab_transform, srgb_transform
+from ergo.images.pyramid import Pyramid
 from ergo.images.strips import PixelReader, strips_of
+from ergo.images.turn import TURN, stored_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ class Picture:
     @property
     def lazy(self) -> bool:
         """Whether the pixels stay in a file until a part is asked for."""
-        return isinstance(self._reader, PixelsOnDisk)
+        return isinstance(self._reader, PixelsOnDisk | Pyramid)
 
     @property
     def pixels(self) -> Image.Image:
@@ -67,6 +71,8 @@ class Picture:
         """
         if box.clamped(self.size) != box:
             raise ValueError(f"{box} is not inside {self.name}, {self.size}")
+        if isinstance(self._reader, Pyramid):
+            return self._reader.part(box, size)
         narrow = Image.new("RGB", (min(size.width, box.size.width), box.size.height))
         top = 0
         for strip in self._reader.strips(box):
@@ -76,17 +82,9 @@ class Picture:
             narrow = narrow.resize((size.width, size.height), Image.Resampling.BICUBIC)
         return self._reader.finished(narrow)
 
-
-_TURN = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what makes the stored pixels upright."""
+    def read_size(self, box: Box, size: Size) -> Size:
+        """How large this picture is at the level of its file from which `box` is read to be shown at `size`."""
+        return self._reader.read_size(box, size) if isinstance(self._reader, Pyramid) else self.size
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,17 +92,17 @@ class DecodedPixels:
     """A decoded image as it was stored.
 
     orientation: EXIF, 1..8; of a turned TIFF 1, for Pillow turns those itself while it decodes (the one
-    case in which a picture is held twice for a moment). white: the stored value that is shown as 255, for grey deeper than 8 bits.
+    case in which a picture is held twice for a moment). stretch: which stored values are black and white, for grey deeper than 8 bits.
     """
 
     image: Image.Image | Raster
     orientation: int = 1
-    white: float = 255.0
+    stretch: Stretch = Stretch()
 
     @classmethod
     def of(cls, image: Image.Image | Raster, name: str, orientation: int = 1) -> DecodedPixels:
         """Checked by showing one pixel: a mode that cannot be made RGB is reported now."""
-        pixels = cls(image, orientation, white_level(image, name))
+        pixels = cls(image, orientation, stretch_of_image(image))
         try:
             next(pixels.strips(Box(0, 0, 1, 1)))
         except ValueError as error:
@@ -118,9 +116,10 @@ class DecodedPixels:
 
     def strips(self, box: Box) -> Iterator[Image.Image]:
         for strip in strips_of(box):
-            stored = self.image.crop(self._stored(strip).corners)
-            upright = stored.transpose(_TURN[self.orientation]) if self.orientation in _TURN else stored
-            yield convert(upright, self._by_strip) if self._by_strip else to_rgb(upright, self.white)
+            place = stored_box(strip, Size(*self.image.size), self.orientation)
+            stored = self.image.crop(place.corners)
+            upright = stored.transpose(TURN[self.orientation]) if self.orientation in TURN else stored
+            yield convert(upright, self._by_strip) if self._by_strip else to_rgb(upright, self.stretch)
 
     def finished(self, part: Image.Image) -> Image.Image:
         return in_srgb(part, self.profile, self.image.mode)
@@ -136,15 +135,3 @@ class DecodedPixels:
     def profile(self) -> bytes:
         """The ICC profile of the file; empty if it has none."""
         return bytes(self.image.info.get("icc_profile") or b"")
-
-    def _stored(self, box: Box) -> Box:
-        """Where `box` of the upright picture lies among the stored pixels."""
-        left, top, right, bottom = box.corners
-        width, height = self.image.size
-        if self.orientation >= 5:
-            left, top, right, bottom = top, left, bottom, right
-        if self.orientation in (2, 3, 7, 8):
-            left, right = width - right, width - left
-        if self.orientation in (3, 4, 6, 7):
-            top, bottom = height - bottom, height - top
-        return Box(left, top, right, bottom)

@@ -27,13 +27,13 @@ from ergo.backends.transformers.processor import Processor
 from ergo.core.errors import PictureError
 from ergo.core.flows import Flow, LookConfig, Question, coarse_to_fine
 from ergo.core.messages import Sampling
+from ergo.images.address import open_picture
 from ergo.images.picture import Picture
 from ergo.rl.episode import Episode, episode_of
 from ergo.rl.evidence import Failure, Rollout, Verifier, gather
 from ergo.rl.recipe import GrpoRecipe
 from ergo.rl.rewards import Evidence
 from ergo.rl.source import Source
-from ergo.samples.pictures import open_picture
 from ergo.samples.sample import Sample
 from ergo.traces.run import run
 

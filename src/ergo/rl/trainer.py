@@ -24,6 +24,7 @@ from ergo.backends import open_backend
 from ergo.backends.transformers.loading import load_processor
 from ergo.core.errors import PictureError, TrainingStopped
 from ergo.core.messages import Sampling
+from ergo.images.address import open_picture
 from ergo.recipes import weights
 from ergo.recipes.run_folder import training_run
 from ergo.rl.evidence import Verifier, answered_right, error_rate
@@ -32,7 +33,6 @@ from ergo.rl.source import Source, source_of
 from ergo.rl.step import GrpoStep, roll_out, seed_of
 from ergo.rl.trl_bridge import TrlTrainer
 from ergo.rl.watch import Watch
-from ergo.samples.pictures import open_picture
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ergo.core.errors import PictureError
-from ergo.images.decode import PictureSource, load_image
-from ergo.images.picture import Picture
 from ergo.samples.options import is_missing
 
 # How encoded pictures begin, as base64: JPEG, PNG, GIF, WebP, BMP, TIFF (both orders), JPEG 2000, AVIF.
@@ -54,21 +51,3 @@ def picture_of(cell: Any, base: str) -> bytes | str | Path | None:
 def is_encoded(cell: str) -> bool:
     """Whether a text is a picture as base64."""
     return len(cell) > REFERENCE and cell.startswith(_BASE64) and "." not in cell[:200]
-
-
-def open_picture(source: PictureSource) -> Picture:
-    """The picture of a sample, at any fsspec address too; encoded bytes travel, and are decoded here."""
-    if not isinstance(source, str) or source.startswith("data:") or "://" not in source:
-        return load_image(source)
-    try:
-        import fsspec
-    except ImportError as error:
-        raise PictureError(
-            f"{source} is an address: pip install 'ergo-vlm[batch]' to fetch it", "unreadable"
-        ) from error
-    try:
-        with fsspec.open(source, "rb") as file:
-            encoded: bytes = file.read()
-    except (OSError, ValueError, ImportError) as error:
-        raise PictureError(f"{source} cannot be read: {error}", "unreadable") from error
-    return load_image(encoded)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ergo.core.errors import DataError, MissingExtra
+from ergo.images.address import filesystem
 from ergo.samples.encodings import SAMPLE, encoding_of
 
 log = logging.getLogger(__name__)
@@ -73,12 +74,9 @@ def opened(source: str) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             yield file
         return
+    system, place = filesystem(source)
     try:
-        import fsspec
-    except ImportError as error:
-        raise MissingExtra("reading addresses", "batch") from error
-    try:
-        with fsspec.open(source, "rb") as file:
+        with system.open(place, "rb") as file:
             yield file
     except FileNotFoundError as error:
         raise DataError(f"{source} is not there") from error

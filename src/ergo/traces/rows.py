@@ -16,7 +16,8 @@ Of a trace
                     vision_tokens, cached_tokens, generated_tokens) and seconds (total, image, vision, prefill, decode);
                     None where the backend cannot tell
     turns.views     what was newly shown: source [width, height] of the upright picture, box (the part shown, SOURCE
-                    pixels), shown [width, height] in pixels after scaling, tokens
+                    pixels), shown [width, height] in pixels after scaling, read_from [width, height] of the level of
+                    the file that was scaled (a pyramid has several; of other files their size), tokens
 """
 
 from __future__ import annotations
@@ -65,9 +66,11 @@ def turn_to_dict(turn: Turn) -> dict[str, Any]:
             "source": [view.picture.size.width, view.picture.size.height],
             "box": list(view.box.corners),
             "shown": [view.size.width, view.size.height],
+            "read_from": [read.width, read.height],
             "tokens": view.tokens,
         }
         for view in turn.views
+        for read in [view.picture.read_size(view.box, view.size)]
     ]
     spent = {"usage": asdict(turn.usage), "seconds": asdict(turn.seconds)}
     return {"views": views, "text": turn.text, "finish": turn.finish, **spent}
