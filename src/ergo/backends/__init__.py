@@ -69,7 +69,9 @@ class Model:
         """
         tokens = budget if budget is not None else self.family.budget
         limit = self.family.token_budget(tokens, self.patch)
-        return LookConfig(self.family, limit, limit, sampling or Sampling(), max_looks)
+        chosen = sampling or Sampling()
+        longest = min(chosen.max_tokens, self.family.max_reply or chosen.max_tokens)
+        return LookConfig(self.family, limit, limit, replace(chosen, max_tokens=longest), max_looks)
 
 
 ENDPOINTS = frozenset(get_args(ServerName)) - {"other"}

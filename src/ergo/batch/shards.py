@@ -62,6 +62,7 @@ SCHEMA = pa.schema(
         "region_reading": pa.string(),
         "fallback": pa.bool_(),
         "thought": pa.string(),
+        "caution": pa.string(),
         "turns": pa.list_(TURN),
         "vision_tokens": pa.int64(),
         "direct_vision_tokens": pa.int64(),

@@ -41,6 +41,7 @@ class Worker:
         self.stop_after = stop_after
         self.stopped: str | None = None
         self._in_a_row = 0
+        self._careful = model.family.careful
         self._look_config = model.look_config(config.budget, Sampling(config.max_tokens))
 
     def answers(self, rows: Iterable[BatchRow]) -> Iterator[dict[str, Any]]:
@@ -63,7 +64,8 @@ class Worker:
             if row.problem:
                 raise PictureError(row.problem, "bad_row")
             picture = open_picture(row.address)
-            return start_flow(self.config.flow, picture, Question(row.question, row.options), self._look_config, None)
+            question = Question(row.question, row.options)
+            return self._careful(start_flow(self.config.flow, picture, question, self._look_config, None))
 
         return make
 

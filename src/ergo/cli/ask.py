@@ -184,6 +184,8 @@ def _lines(result: Result) -> Iterator[str]:
             yield f"region    none that could be read ({answer.region_reading}): looked at the whole picture again"
         if answer.thought:
             yield f"thought   {answer.thought}"
+        if answer.caution:
+            yield f"note      {answer.caution}"
     if result.turns:
         shown = " + ".join(str(sum(view.tokens for view in turn.views)) for turn in result.turns)
         direct = result.direct_vision_tokens

@@ -1,7 +1,6 @@
 """The coarse-to-fine conversation of ERGO (arXiv 2509.21991, section 3), written once, without I/O.
 
-A flow is a generator: it yields a Request, is sent the Completion, and returns an Answer. Any driver
-(`traces.run`, the server's event loop, a trainer) only carries requests to a model and replies back.
+A flow is a generator of Requests that is sent Completions and returns an Answer; drivers carry them to a model.
 """
 
 from collections.abc import Callable, Generator
@@ -59,6 +58,7 @@ class Answer:
     regions: tuple[Box, ...] = ()
     region_reading: RegionReading | None = None
     thought: str = ""
+    caution: str = ""  # a line for whoever reads it, where the model is not to be believed
 
     @property
     def region(self) -> Box | None:

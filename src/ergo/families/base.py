@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ergo.core.errors import UsageError
+from ergo.core.flows import Flow
 from ergo.core.geometry import FULL, Box, TokenBudget
 from ergo.core.messages import Chat, Expected, Message
 from ergo.core.reading import AnswerReading, Reading, Region
 from ergo.core.view import View
 from ergo.families import forms, replies
+from ergo.families.caution import cautious
 from ergo.families.forms import Frame
 from ergo.families.prompts import Prompts
 from ergo.families.sizing import Held
@@ -23,8 +25,11 @@ class ModelFamily:
         checkpoint does not say. budget: vision tokens of a look unless asked otherwise.
     min_tokens, max_tokens: what its own processor makes of the smallest and the largest picture.
     y_first: its lists of four are y1, x1, y2, x2. sizing: the rule of its processor.
+    max_reply: most output tokens of a reply, where a longer one would be a loop.
     model_types: of checkpoints, `model_type` in config.json. served: patterns of whole names, as
         `families.plain_name` leaves them; a name that none matches is no family's.
+    knows: one line on what it knows, for a model that knows little: answers it is not sure of then become "I cannot
+        tell" (`caution.cautious`), with this line; empty for a model that is asked about anything.
     no_thinking: body fields of a request that switch its thinking off, as JSON; empty where it does not
         think or cannot be switched.
     """
@@ -41,6 +46,8 @@ class ModelFamily:
     model_types: tuple[str, ...] = ()
     served: tuple[str, ...] = ()
     no_thinking: str = ""
+    knows: str = ""
+    max_reply: int | None = None
 
     def token_budget(self, tokens: int, patch: int | None = None) -> TokenBudget:
         """At most `tokens` vision tokens a look, by this family's rule. patch: what the checkpoint says."""
@@ -86,6 +93,10 @@ class ModelFamily:
     def _open(self, view: View, text: str) -> Chat:
         user = Message("user", (view, text))
         return (Message("system", (self.prompts.system,)), user) if self.prompts.system else (user,)
+
+    def careful(self, flow: Flow) -> Flow:
+        """The flow for a person who asks: held to what this family knows."""
+        return cautious(flow, self.knows) if self.knows else flow
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────
     def write_region(self, box: Box, view: View) -> str:

@@ -3,4 +3,10 @@
 from ergo.families.base import ModelFamily
 from ergo.families.prompts import TERSE
 
-FAMILY = ModelFamily("ergo_tiny", TERSE, "thousandths", 28, 100, served=("ergo-tiny(-cold)?",))
+KNOWS = (
+    "ergo-tiny, the bundled model, knows only the drawn pictures of `ergo world` (6 kinds of things in 8 colours, with "
+    "8 patterns on their tags); for photographs, name a real model: --model hf:FOLDER, openai:URL or ollama:NAME"
+)
+FAMILY = ModelFamily(
+    "ergo_tiny", TERSE, "thousandths", 28, 100, served=("ergo-tiny(-cold)?",), knows=KNOWS, max_reply=64
+)

@@ -272,7 +272,7 @@ class Routes:
         held.callback(picture.close)
         question = Question(query.question, tuple(query.options.options))
         config = model.look_config(budget, answer)
-        flow = start_flow(query.options.flow, picture, question, config, query.region)
+        flow = model.family.careful(start_flow(query.options.flow, picture, question, config, query.region))
         return _with_look_tokens(flow, settings.look_tokens)
 
     async def _driven(

@@ -9,6 +9,7 @@ Of a trace
                     region_reading: how it was read. fallback: no region could be read, the whole picture was shown
     regions         all that were looked at together last (as_needed names several); region is the last of them
     thought         what stood between <think> tags, all turns
+    caution         a line for whoever reads the answer, where the model is not to be believed; empty otherwise
     error           {kind, message}, or None
     vision_tokens   of all views, each once. direct_vision_tokens: of one look at full size. generated_tokens: of all
                     replies. seconds: wall time of all requests
@@ -45,6 +46,7 @@ def trace_to_dict(trace: Trace) -> dict[str, Any]:
         "region_reading": answer.region_reading if answer else None,
         "fallback": bool(answer and answer.fallback),
         "thought": answer.thought if answer else "",
+        "caution": answer.caution if answer else "",
         "error": {"kind": trace.error.kind, "message": str(trace.error)} if trace.error else None,
         "vision_tokens": trace.vision_tokens,
         "direct_vision_tokens": trace.direct_vision_tokens,
