@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from icc import ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB, SWAPPED, Space, grey_profile
+from icc import ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB, SWAPPED, Space, grey_profile, table_profile
 from PIL import Image, ImageCms
 
 from ergo.core.geometry import Box, Size
@@ -129,3 +130,79 @@ def test_pictures_that_stay_on_disk_are_converted_alike(tmp_path: Path, monkeypa
     streamed = load_image(path)
     assert (held.lazy, streamed.lazy) == (False, True)
     assert np.array_equal(shown(held), shown(streamed))
+
+
+# ── ten profiles against LittleCMS and libvips ─────────────────────────────────────────────────
+
+
+def press(inks: np.ndarray) -> np.ndarray:
+    """CMYK of a press whose inks are not pure, 0..1 -> sRGB."""
+    paper = 1 - inks[:, :3] @ np.array([[0.95, 0.25, 0.05], [0.1, 0.9, 0.35], [0.0, 0.1, 0.85]])
+    return np.clip(paper, 0, 1) * (1 - 0.9 * inks[:, 3:])
+
+
+def xyb(channels: np.ndarray) -> np.ndarray:
+    """Opponent channels as JPEG XL's (red against green, brightness, blue), 0..1 -> sRGB."""
+    opponent, bright, blue = channels.T
+    red, green = bright + 0.6 * (opponent - 0.5), bright - 0.6 * (opponent - 0.5)
+    return np.clip(np.stack([red, green, blue], axis=-1), 0, 1)
+
+
+def vips_cmyk() -> bytes:
+    pyvips = pytest.importorskip("pyvips", reason="libvips holds a CMYK profile: the extra `vips`")
+    return bytes(pyvips.Operation.call("profile_load", "cmyk"))
+
+
+PROFILES: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "Display P3": ("RGB", DISPLAY_P3.profile), "Adobe RGB": ("RGB", ADOBE_RGB.profile),
+    "ProPhoto": ("RGB", PROPHOTO.profile), "swapped primaries": ("RGB", SWAPPED.profile),
+    "Display P3, version 4": ("RGB", lambda: DISPLAY_P3.profile(version=4)),
+    "CMYK of libvips": ("CMYK", vips_cmyk), "CMYK, a press by table": ("CMYK", lambda: table_profile(b"CMYK", 4, 9, press)),
+    "opponent channels by table (XYB)": ("RGB", lambda: table_profile(b"RGB ", 3, 25, xyb)),
+    "grey, gamma 1.0": ("L", lambda: grey_profile(1.0)), "Lab": ("LAB", lambda: b""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_means_what_littlecms_and_libvips_say(name: str, tmp_path: Path) -> None:
+    pyvips = pytest.importorskip("pyvips", reason="the extra `vips`")
+    mode, make = PROFILES[name]
+    profile, path = make(), tmp_path / "picture.tif"
+    channels = {"L": 1, "RGB": 3, "CMYK": 4, "LAB": 3}[mode]
+    coarse = np.random.default_rng(0).integers(0, 256, (12, 16, channels), dtype=np.uint8).squeeze()
+    if mode == "LAB":  # colours that sRGB has, as libvips and LittleCMS clip others in ways of their own
+        colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+        stored = ImageCms.applyTransform(colours, to_lab)
+        assert stored is not None
+    else:
+        stored = Image.fromarray(coarse, mode)
+    stored = stored.resize((128, 96), Image.Resampling.NEAREST)
+    stored.save(path, icc_profile=profile) if profile else stored.save(path)
+    ours = np.asarray(load_image(path).pixels, dtype=float)
+
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
+    transform = ImageCms.buildTransform(
+        source, ImageCms.createProfile("sRGB"), mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.Flags.NOOPTIMIZE,
+    )  # fmt: skip
+    littlecms = np.asarray(ImageCms.applyTransform(stored, transform), dtype=float)
+    if profile:
+        opened = pyvips.Image.new_from_file(str(path))
+        converted = opened.icc_transform(
+            "srgb", embedded=True, intent="relative", pcs="xyz" if mode == "RGB" else "lab"
+        )
+    else:  # libvips takes this TIFF for one of its own kind of Lab, and stops
+        light, across = np.asarray(stored)[..., :1], np.asarray(stored)[..., 1:].view(np.int8)
+        lab = np.concatenate([light * np.float32(100 / 255), across], axis=2, dtype=np.float32)
+        opened = pyvips.Image.new_from_array(lab, interpretation="lab")
+        converted = opened.icc_export(output_profile="srgb", pcs="lab", intent="relative")
+    libvips = converted.numpy().astype(float)
+    libvips = libvips[..., None] if libvips.ndim == 2 else libvips[..., :3]
+    cells = [f"{name:34}"]
+    for reference in (littlecms, libvips):
+        error = np.abs(ours - reference)
+        cells.append(f"mean {error.mean():.2f}, largest {error.max():.0f}")
+    print(" | ".join(cells))
+    assert np.abs(ours - littlecms).mean() <= 1, cells
+    assert np.abs(ours - libvips).mean() <= 1, cells

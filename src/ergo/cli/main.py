@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
@@ -94,6 +95,9 @@ def _run(words: Sequence[str]) -> int:
     if unknown:
         raise UsageError(f"{called}: unrecognized arguments: {' '.join(unknown)} (see ergo {called} --help)")
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(message)s")
+    if not args.verbose:  # what is wrong with a picture is said in one line of ours
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module="PIL")
     return int(args.run(args))
 
 

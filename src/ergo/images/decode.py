@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
+from PIL import ExifTags, IcoImagePlugin, Image, ImageFile, TiffImagePlugin
 
 from ergo.core.errors import PictureError, UsageError
 from ergo.core.geometry import Size
@@ -23,6 +23,7 @@ from ergo.images import disk
 from ergo.images.disk import PixelsOnDisk, streams_from_disk
 from ergo.images.formats import KINDS, is_camera_raw, not_read, register_plugins
 from ergo.images.jpeg import decoded_jpeg
+from ergo.images.mended import mended
 from ergo.images.picture import DecodedPixels, Picture
 from ergo.images.ranges import BytesInMemory, BytesOnDisk, Ranges
 from ergo.images.tiff import is_tiff, open_tiff
@@ -166,7 +167,15 @@ are held beside the picture; a turned TIFF is held twice."""
 def read_header(encoded: bytes) -> Header:
     """Size and cost of the picture in `encoded`, without decoding it. PictureError as `load_image` raises it."""
     with _decoders("picture"):
-        image = _header(io.BytesIO(encoded), "picture")
+        if is_tiff(encoded[:4]) and (tiff := open_tiff(BytesInMemory(encoded, "picture"))):
+            return Header(tiff.upright, tiff.memory)
+        try:
+            image = _header(io.BytesIO(encoded), "picture")
+        except ValueError as error:
+            better = mended(io.BytesIO(encoded), PictureError(str(error)))
+            if better is None:
+                raise
+            image = _header(better.file, "picture")
         size = Size(*image.size)
         early = image.format != "PNG" or "exif" in image.info  # a PNG's may stand after its pixels: asking decodes them
         if early and _orientation(image) >= 5:
@@ -190,15 +199,33 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None) -> Picture:
+    try:
+        return _read(file, name, max_pixels, path)
+    except PictureError as refusal:
+        better = mended(file, refusal)
+        if better is None:
+            raise
+        return _read(better.file, name, max_pixels, profile=better.profile)
+
+
+def _read(
+    file: IO[bytes], name: str, max_pixels: int, path: Path | None = None, profile: bytes | None = None
+) -> Picture:
     with _decoders(name):
         start = file.read(4)
         file.seek(0)
         if is_tiff(start) and (tiff := _from_tiff(_ranges(file, name, path), max_pixels)):
             return tiff
         image = _header(file, name)
+        if profile:
+            image.info["icc_profile"] = profile
         if image.format == "TIFF":
             _seek_full_size(image, name)
         size = Size(*image.size)
+        if isinstance(
+            image, IcoImagePlugin.IcoImageFile
+        ):  # its header is one byte a side; the picture inside may be any
+            size = Size(*image.ico.frame(image.ico.getentryindex(image.size)).size)
         on_disk = bool(path and streams_from_disk(image, file))
         extra = {"PNG": "vips", "TIFF": "tiff"}.get(image.format or "")
         way_out = f"; pip install 'ergo-vlm[{extra}]' reads larger ones part by part" if path and extra else ""

@@ -66,7 +66,8 @@ def in_srgb(part: Image.Image, profile: bytes, stored_mode: str) -> Image.Image:
 @lru_cache(maxsize=1)
 def lab_transform() -> ImageCms.ImageCmsTransform:
     """CIE L*a*b* (D50), which TIFF stores without a profile -> sRGB."""
-    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB")
+    intent, exact = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.NOOPTIMIZE  # 8-bit tables are 20 levels off
+    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB", intent, exact)
 
 
 def _srgb() -> ImageCms.ImageCmsProfile:

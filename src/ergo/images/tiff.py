@@ -172,6 +172,20 @@ class TiffPicture:
     def size(self) -> Size:
         return self.levels[0].size
 
+    @property
+    def upright(self) -> Size:
+        return Size(self.size.height, self.size.width) if self.orientation >= 5 else self.size
+
+    @property
+    def memory(self) -> int:
+        """Bytes that showing a part takes at most: as Pillow decodes it (8 a pixel), or a row of tiles and the part narrowed."""
+        base = self.levels[0]
+        if self.plain and len(self.levels) == 1:
+            return 8 * base.size.area
+        row = base.size.width * min(base.tile.height, base.size.height) * base.samples * base.dtype.itemsize
+        narrowed = 4 * 2048 * base.size.height
+        return min(8 * base.size.area, 4 * row + narrowed) if base.dtype == np.uint8 else 16 * row + narrowed
+
     def pyramid(self) -> Pyramid:
         """Ready to be shown. Of deep pictures black and white are found in a smaller level, where there is one."""
         levels = self.levels
