@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo gpu test test-slow test-engines test-gpu docs wheel clean
+.PHONY: demo gpu test test-slow test-engines test-gpu test-page docs wheel clean
 
 demo: $(VENV)/installed
 	$(RUN) -m ergo demo demo-out
@@ -34,6 +34,11 @@ gpu: $(VENV)/installed
 
 test-gpu: $(VENV)/installed
 	$(RUN) -m pytest -m gpu --timeout 3600
+
+# The page of `ergo serve` in Chromium, skipped where there is none: apt-get install chromium.
+test-page: $(VENV)/installed
+	$(PIP) --editable '.[page]'
+	$(RUN) -m pytest -m page tests/serve/browser
 
 # The site is built into site/; a broken link or a missing page is an error.
 docs: $(VENV)/installed

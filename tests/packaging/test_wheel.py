@@ -58,7 +58,7 @@ def test_it_is_small_and_holds_what_the_commands_need(wheel: Path) -> None:
         "ergo/py.typed",
         "ergo/models/ergo-tiny/model.safetensors",
         "ergo/models/ergo-tiny/README.md",
-        "ergo/viz/templates/serve.html",
+        "ergo/serve/page/index.html",
         "ergo/viz/templates/style.css",
         "ergo/demo/vague.jpg",
         "ergo/demo/samples.jsonl",

@@ -6,5 +6,5 @@ app.py          routes: key, body, question, reply          chat.py   a request 
 replies.py      a Trace -> a reply, chunks, errors          engine.py many clients, one model, and how it is
 pictures.py     files that wait, decoded within one bound   fetch.py  allowed hosts, never the network behind the server
 meters.py       what /metrics shows                          run.py    from start to SIGTERM
-viz/templates/serve.html  the page: one file, no build step, asks nobody else
+page/           the page: no build step, asks nobody else
 """

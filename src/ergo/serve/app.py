@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -28,15 +28,14 @@ from ergo.serve.chat import ChatRequest, Query, read_query, read_request
 from ergo.serve.engine import Busy, Engine, NotReady
 from ergo.serve.gate import Gate
 from ergo.serve.meters import CHAT, Meters
+from ergo.serve.page import Page
 from ergo.serve.pictures import DecodeMemory, EncodedPicture, read_picture
 from ergo.serve.replies import DONE, HEARTBEAT, Envelope, Json, Refused, event, refused
 from ergo.serve.settings import Settings
 from ergo.traces.run import Running
-from ergo.viz.html import render
 
 log = logging.getLogger(__name__)
 
-POLICY = "default-src 'none'; img-src blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 MIN_RATE = 16_000  # bytes a second of a body, after its first five seconds
 
 
@@ -75,15 +74,14 @@ def _application(routes: Routes, settings: Settings, engine: Engine) -> FastAPI:
     codes = (400, 401, 404, 408, 413, 415, 429, 500, 502, 503, 504)
     errors: dict[int | str, dict[str, Any]] = {code: {} for code in codes}
     for path, route, extra in (
-        ("/", routes.page, {"include_in_schema": False}),
         ("/health", routes.health, {"responses": {503: {}}}),
         ("/metrics", routes.metrics, {"responses": {401: {}}, "response_class": PlainTextResponse}),
         ("/v1/models", routes.models, {"responses": {401: {}}}),
         ("/v1/models/{name:path}", routes.model, {"responses": {401: {}, 404: {}}}),
     ):
         app.add_api_route(path, route, methods=["GET"], **extra)
-    for path, route in (("/", routes.page), ("/health", routes.health)):
-        app.add_api_route(path, route, methods=["HEAD"], include_in_schema=False)
+    app.add_api_route("/health", routes.health, methods=["HEAD"], include_in_schema=False)
+    Page().add_to(app)
     app.add_api_route(CHAT, routes.chat, methods=["POST"], openapi_extra=body, responses=errors)
     app.openapi().setdefault("components", {}).setdefault("schemas", {}).update(parts)
     return app
@@ -110,15 +108,6 @@ class Routes:
         self.meters = meters
         self._bodies = settings.limits.bodies
         self._memory = DecodeMemory(settings.limits.decode)
-        self._page = render("serve.html")
-
-    async def page(self) -> HTMLResponse:
-        headers = {
-            "content-security-policy": POLICY,
-            "x-content-type-options": "nosniff",
-            "referrer-policy": "no-referrer",
-        }
-        return HTMLResponse(self._page, headers=headers)
 
     async def health(self) -> Response:
         """200 while questions are answered; 503 with the reason while they are not."""
@@ -151,7 +140,8 @@ class Routes:
         settings = self.settings
         budget = settings.budget or (self.engine.model.family.budget if self.engine.status == "ready" else 0)
         return {"budget": min(budget, settings.max_budget), "max_budget": settings.max_budget,
-                "max_tokens": settings.max_tokens, "bytes": settings.limits.body}  # fmt: skip
+                "max_tokens": settings.max_tokens, "bytes": settings.limits.body,
+                "fetches": bool(settings.sources.hosts)}  # fmt: skip
 
     def _root(self) -> str | None:
         """The model's own name; of one in a folder not where that lies."""
