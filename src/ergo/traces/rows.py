@@ -23,7 +23,6 @@ Of a trace
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from ergo.core.geometry import Box
@@ -74,7 +73,7 @@ def turn_to_dict(turn: Turn) -> dict[str, Any]:
         for view in turn.views
         for read in [view.picture.read_size(view.box, view.size)]
     ]
-    spent = {"usage": asdict(turn.usage), "seconds": asdict(turn.seconds)}
+    spent = {"usage": dict(vars(turn.usage)), "seconds": dict(vars(turn.seconds))}  # asdict is 40 times as slow
     return {"views": views, "text": turn.text, "finish": turn.finish, **spent}
 
 
