@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo gpu test test-slow test-engines test-gpu test-page docs wheel clean
+.PHONY: demo gpu overhead test test-slow test-engines test-gpu test-page docs wheel clean
 
 demo: $(VENV)/installed
 	$(RUN) -m ergo demo demo-out
@@ -31,6 +31,10 @@ test-engines: $(VENV)/installed
 # Everything a GPU does, in eight minutes; ARGS=--dry-run runs it at toy size on the CPU. PYTHON names another Python.
 gpu: $(VENV)/installed
 	$(RUN) tools/gpu_proof.py $(ARGS)
+
+# What the harness itself costs a sample, pictures apart, with a profile.
+overhead: $(VENV)/installed
+	$(RUN) tools/overhead.py --profile
 
 test-gpu: $(VENV)/installed
 	$(RUN) -m pytest -m gpu --timeout 3600
