@@ -123,7 +123,7 @@ def posed_turned(sample: Sample) -> Iterator[tuple[str, str]]:
         yield question.text, put.family.prompts.answer.format(question=question.text)
 
 
-def test_released_sizes_overshoot_as_the_released_code_does_and_only_when_wanted(tmp_path: Path) -> None:
+def test_released_pixels_overshoot_as_the_released_code_does_and_only_when_wanted(tmp_path: Path) -> None:
     """Sizes that its own smart_resize gives."""
     for tokens, size, cost in (
         (640, Size(3840, 2160), 646),
@@ -132,12 +132,16 @@ def test_released_sizes_overshoot_as_the_released_code_does_and_only_when_wanted
     ):
         assert Released(tokens).cost(Released(tokens).fit(size)) == cost
         assert TokenBudget(tokens).cost(TokenBudget(tokens).fit(size)) <= tokens
-    with pytest.raises(UsageError, match="--released-sizes belongs to --preset published"):
-        Protocol(released_sizes=True)
+    with pytest.raises(UsageError, match="--released-pixels belongs to --preset published"):
+        Protocol(released_pixels=True)
     opened = model()
     large = replace(next(samples(1)), image=picture(1000, 700), region=None)
     run_folder(
-        tmp_path, lambda: iter([large]), opened, [Condition("one_look", 64)], Protocol("published", released_sizes=True)
+        tmp_path,
+        lambda: iter([large]),
+        opened,
+        [Condition("one_look", 64)],
+        Protocol("published", released_pixels=True),
     )
     backend = opened.backend
     assert isinstance(backend, ScriptedBackend)

@@ -63,9 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=int, default=1, metavar="K", help="ask everything K times (default: %(default)s)"
     )
     parser.add_argument(
-        "--released-sizes",
+        "--released-pixels",
         action="store_true",
-        help="with --preset published: size pictures as the released code does, past the budget (default: no)",
+        help="with --preset published: size, cut and scale views as the released code does, past the budget (default: no)",
     )
     parser.add_argument("--mask", action="store_true", help="cover the true region before the first look (default: no)")
     parser.add_argument(
@@ -96,7 +96,7 @@ def evaluate_and_report(args: argparse.Namespace, model: Model) -> int:
     listed = conditions_listed(args.conditions) if args.conditions else None
     chosen = listed or conditions(args.flow or "coarse_to_fine", args.budget or str(model.family.budget))
     sampling = Sampling(max_tokens=args.max_tokens, temperature=args.temperature)
-    protocol = Protocol(args.preset, args.option_order, args.seeds, args.mask, args.released_sizes, sampling)
+    protocol = Protocol(args.preset, args.option_order, args.seeds, args.mask, args.released_pixels, sampling)
     out = args.out or Path("runs") / f"{Path(data.name).stem}-{_plain(args.model)}"
     with RunFolder(out, _config(args, data, model, chosen)) as folder:
         failed = follow(evaluate(data.samples, chosen, protocol, model, folder, args.concurrency))
@@ -125,7 +125,7 @@ def _config(
         "option_order": args.option_order,
         "seeds": args.seeds,
         "mask": args.mask,
-        **({"released_sizes": True} if args.released_sizes else {}),
+        **({"released_pixels": True} if args.released_pixels else {}),
         "max_tokens": args.max_tokens,
         "temperature": args.temperature,
     }

@@ -94,7 +94,7 @@ class Protocol:
     order: of options. circular asks once for each position the right option can take.
     seeds: how often everything is asked, each time with another seed (and, shuffled, another order).
     mask: the true region is painted black before the first look (paper Figure 5).
-    released_sizes: pictures are sized as the released code sizes them, past the budget for about half of all sizes.
+    released_pixels: views are sized, cut and scaled as in the released code (released.py), past the budget for about half.
     sampling: both presets decode greedily, 1,024 new tokens, unless set otherwise.
     """
 
@@ -102,14 +102,14 @@ class Protocol:
     order: Order = "as-is"
     seeds: int = 1
     mask: bool = False
-    released_sizes: bool = False
+    released_pixels: bool = False
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
         if self.preset not in MATCHINGS or self.order not in ORDERS:
             raise UsageError(f"presets are {', '.join(MATCHINGS)}; orders of options are {', '.join(ORDERS)}")
-        if self.released_sizes and self.preset != "published":
-            raise UsageError("--released-sizes belongs to --preset published")
+        if self.released_pixels and self.preset != "published":
+            raise UsageError("--released-pixels belongs to --preset published")
         if self.seeds < 1:
             raise UsageError(f"--seeds counts how often everything is asked, at least once, not {self.seeds}")
 
@@ -131,7 +131,7 @@ class Protocol:
         behind = "{question}" + behind.replace("{", "{{").replace("}", "}}")
         answer, direct = (prompt.replace("{question}", behind, 1) for prompt in (PUBLISHED.answer, PUBLISHED.direct))
         prompts = replace(PUBLISHED, answer=answer, direct=direct)
-        sizing = Released if self.released_sizes else model.family.sizing
+        sizing = Released if self.released_pixels else model.family.sizing
         return replace(model, family=replace(model.family, prompts=prompts, sizing=sizing)), Question(question)
 
 

@@ -22,6 +22,7 @@ from ergo.core.geometry import Box
 from ergo.core.runner import Job, Trace
 from ergo.evals.conditions import Condition, Evaluation, Protocol, evaluations, sampling_of
 from ergo.evals.masking import masked
+from ergo.evals.released import released_coarse_to_fine
 from ergo.evals.saved_examples import SavedExamples
 from ergo.grading import Truth, grade
 from ergo.images.address import open_picture
@@ -98,6 +99,8 @@ def _flow_maker(evaluation: Evaluation, sample: Sample, protocol: Protocol, mode
             picture = masked(picture, region)
         put, question = protocol.posed(model, evaluation, sample)
         config = put.look_config(evaluation.condition.tokens, sampling_of(protocol, evaluation.seed))
+        if protocol.released_pixels and evaluation.condition.flow == "coarse_to_fine":
+            return released_coarse_to_fine(picture, question, config)
         return start_flow(evaluation.condition.flow, picture, question, config, region)
 
     return make
