@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import math
@@ -15,10 +16,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ergo.core.errors import DataError
+from ergo.core.errors import DataError, UsageError
 from ergo.core.geometry import Box
+from ergo.evals.benchmarks import find
 from ergo.images.address import open_picture
 from ergo.samples.options import options_of, split_prompt
+from ergo.samples.pictures import picture_of
 from ergo.samples.reader import ReaderConfig, Refused, read_rows, read_samples
 from ergo.samples.sample import Sample
 
@@ -119,7 +122,19 @@ READ = {
     "empty lines": text("x.csv", HEAD + "\n,,,\na.png,What colour?,B,red|blue\n\n"),
     "a JSON list": Odd("x.json", json.dumps([LISTED]).encode()),
     "other lines first": Odd("x.jsonl", b"\n\n" + jsonl(LISTED) + b"\n\n"),
+    "rows in an object": Odd("x.json", json.dumps({"version": 1, "data": [LISTED]}).encode()),
+    "rows by their id": Odd("x.json", json.dumps({"q1": LISTED, "q2": LISTED}).encode()),
+    "one row": Odd("x.json", json.dumps(LISTED).encode()),
+    "packed JSON lines": Odd("x.jsonl.gz", lambda: gzip.compress(jsonl(LISTED))),
+    "a packed CSV": Odd("x.csv.gz", lambda: gzip.compress((HEAD + "a.png,What colour?,B,red|blue\n").encode())),
+    "packed, and not named so": Odd("x.jsonl", lambda: gzip.compress(jsonl(LISTED))),
+    "commas behind the lines": Odd("x.jsonl", jsonl(LISTED) + b",\n" + jsonl(LISTED) + b",\n"),
+    "a list, an object a line": Odd("x.jsonl", b"[\n" + jsonl(LISTED) + b",\n" + jsonl(LISTED) + b"\n]\n"),
+    "a list in one line": Odd("x.jsonl", json.dumps([LISTED, LISTED]).encode()),
+    "bars between cells": text("x.csv", "image|question|answer|A|B\na.png|What colour?|B|red|blue\n"),
     # ── pictures ──
+    "a path as Windows writes it": text("x.csv", HEAD + ".\\a.png,What colour?,B,red|blue\n"),
+    "blanks around a path": text("x.csv", HEAD + " a.png ,What colour?,B,red|blue\n"),
     "a data URI": Odd("x.jsonl", jsonl(LISTED | {"image": f"data:image/png;base64,{ENCODED}"})),
     "base64": Odd("x.jsonl", jsonl(LISTED | {"image": ENCODED})),
     "bytes in Parquet": Odd("x.parquet", lambda: parquet(LISTED | {"image": PIXELS})),
@@ -187,7 +202,16 @@ REFUSED = {
     "no question": (text("x.csv", "image,question,answer\na.png, ,B\n"), "row 1: no question"),
     "a region of three": (text("x.csv", "image,question,answer,region\na.png,What?,B,1 2 3\n"), "row 1: the region '1 2 3'"),
     "too many cells": (text("x.csv", "image,question,answer\na.png,What, please?,B\n"), r"row 1: 4 cells under 3 columns; put text that holds ',' in quotes"),
+    "too few cells": (text("x.csv", HEAD + "a.png,What?,B\n"), r"row 1: 3 cells under 4 columns; write ',' for empty cells, and close quotes"),
+    "an open quote": (text("x.csv", HEAD + 'a.png,"What?,B,red|blue\na.png,What?,B,red|blue\n'), "row 1: 2 cells under 4 columns; .* close quotes"),
     # ── files ──
+    "two objects in a line": (Odd("x.jsonl", jsonl(LISTED) * 2), r"x\.jsonl:1: the line is not a JSON object \(Extra data"),
+    "several lists": (text("x.json", json.dumps({"train": [LISTED], "test": [LISTED]})), r"several lists of rows \(train, test\)"),
+    "a sheet of Excel": (Odd("x.csv", b"PK\x03\x04\0\0"), "a sheet of Excel: save the sheet as CSV"),
+    "a web page": (text("x.csv", "<!DOCTYPE html><html>404"), "is a web page"),
+    "a pointer of Git LFS": (text("x.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n"), "git lfs pull"),
+    "values without names": (text("x.csv", "a.png,What?,B\n"), "no rows .the first line of a CSV or TSV names its columns"),
+    "a chat": (Odd("x.json", json.dumps([{"image": "a.png", "conversations": []}]).encode()), r"row 1: no column question .* it has image, conversations"),
     "half a line of JSON": (Odd("x.jsonl", jsonl(LISTED) + b'\n{"image": "a.p'), r"x\.jsonl:2: the line is not a JSON object"),
     "an empty file": (text("x.csv", ""), "is empty"),
     "a header alone": (text("x.csv", HEAD), "holds no rows"),
@@ -252,3 +276,24 @@ def test_options_in_a_question_are_taken_off_only_from_a_on() -> None:
     assert split_prompt("A. Smith asks:\nhow many?").options == ()
     assert split_prompt("What?\nA. red\nC. blue").options == ()
     assert split_prompt("Read it.\nA. He went.\nThen what?\nA. red\nB. blue").options == ("red", "blue")
+
+
+def test_a_picture_at_an_address_with_blanks_is_asked_for_as_servers_want_it() -> None:
+    assert picture_of("https://example.org/my pictures/a b.png ", ".") == "https://example.org/my%20pictures/a%20b.png"
+
+
+def test_a_folder_with_one_table_is_that_table(tmp_path: Path) -> None:
+    """As Hugging Face's folders of pictures have it: metadata.jsonl beside them."""
+    (tmp_path / "set" / "test").mkdir(parents=True)
+    (tmp_path / "set" / "test" / "a.png").write_bytes(PIXELS)
+    row = {"file_name": "a.png", "question": "What?", "answer": "blue"}
+    (tmp_path / "set" / "test" / "metadata.jsonl").write_bytes(jsonl(row))
+    [sample] = find(str(tmp_path / "set")).samples()
+    assert open_picture(sample.image).size.width == 40
+    (tmp_path / "set" / "train").mkdir()
+    (tmp_path / "set" / "train" / "metadata.jsonl").write_bytes(jsonl(row))
+    with pytest.raises(UsageError, match=r"a folder with 2 tables .*: name the one"):
+        find(str(tmp_path / "set"))
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UsageError, match="is no table: their names end in"):
+        find(str(tmp_path / "notes.txt"))

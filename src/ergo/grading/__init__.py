@@ -11,6 +11,8 @@ verdict has a reason.
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Literal
 
 from ergo.grading import free, options
@@ -53,13 +55,29 @@ def grade(matching: Matching, reply: str, text: str, truth: Truth) -> Verdict:
     if matching == "ours" and not text.strip() and (rest := unclosed(reply)):
         verdict = grade("ours", rest, rest, truth)
         return Verdict(verdict.right, "unclosed_thought" if verdict.right else verdict.reason)
-    text = _clipped(text)
+    text = _clipped(_of_json(text, alone=matching == "strict"))
     if not truth.options:
         return free.strictly(text, truth.answers) if matching == "strict" else free.plainly(text, truth.answers)
     choice = options.strictly(text, truth.options) if matching == "strict" else options.plainly(text, truth.options)
     return Verdict(choice.place in truth.right_places, choice.reason)
 
 
+def _of_json(text: str, alone: bool) -> str:
+    """The answer in a reply that is one JSON object; any other text as it is. alone: where it says nothing else."""
+    body = _FENCE.sub("", text).strip()
+    if not (body.startswith("{") and body.endswith("}") and len(body) <= FIRST):
+        return text
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return text
+    values = [value for key, value in said.items() if key.lower().replace(" ", "_") in ("answer", "final_answer")]
+    if len(values) != 1 or isinstance(values[0], dict | list | type(None)) or (alone and len(said) > 1):
+        return text
+    return {True: "yes", False: "no"}[values[0]] if isinstance(values[0], bool) else str(values[0])
+
+
+_FENCE = re.compile(r"^\s*```(?:json)?|```\s*$", re.IGNORECASE)
 FIRST, LAST = 4_000, 28_000  # signs of a reply that are read; no answer stands in the middle of 32,000
 
 

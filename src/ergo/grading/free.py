@@ -33,7 +33,8 @@ def strictly(text: str, answers: tuple[str, ...]) -> Verdict:
 def _best(text: str, answers: tuple[str, ...], grade: Callable[[str, str], Verdict]) -> Verdict:
     body = bare(text)
     if not body.strip(DECORATION):
-        return Verdict(False, "empty")
+        named = bool(body) and body in map(bare, answers)  # what is asked for is a sign: `?`
+        return Verdict(named, "text" if named else "empty")
     verdicts = [
         _formula(text, answer) if is_formula(answer) else grade(body, bare(answer))
         for answer in answers
@@ -49,7 +50,7 @@ def _strictly(body: str, answer: str) -> Verdict:
     truth = value_of(answer)
     reason: str = ""
     for stated in dict.fromkeys((body, unframed(body))) if len(body) < LONGEST_ANSWER else ():
-        if words(stated) == words(answer) and not isinstance(truth, Quantity | Code):
+        if words(stated) == words(answer) != () and not isinstance(truth, Quantity | Code):
             return Verdict(True, KIND_OF[type(truth)])
         value = value_of(stated)
         alike, why = same(value, truth)
@@ -84,7 +85,9 @@ def _plainly(body: str, answer: str) -> Verdict:
     truth = value_of(answer)
     kind = KIND_OF[type(truth)]
     for stated in (body, unframed(body)) if len(body) < LONGEST_ANSWER else ():
-        if same(value_of(stated), truth)[0] or words(stated) == words(answer):
+        value = value_of(stated)
+        numbers = isinstance(value, Quantity) and isinstance(truth, Quantity)  # `mW` is not `MW`, though the words are
+        if same(value, truth)[0] or (words(stated) == words(answer) != () and not numbers):
             return Verdict(True, kind)
     if isinstance(truth, bool):
         return _yes_or_no_first(body, truth)
@@ -157,7 +160,8 @@ def _phrase_within(body: str, answer: str, truth: Value) -> Verdict:
     if len(phrase) == 1 and "-" in body:
         joined = _COMPOUND.sub(lambda found: _COLOURED.sub("", found.group()).replace("-", ""), body)
         body, stated = (joined, words(joined)) if phrase[0] not in words(joined) else (body, stated)
-    found, size = _places(stated, phrase), len(phrase)
+    size = len(phrase)
+    found = [place for place in _places(stated, phrase) if stated[place + size : place + size + 1] not in _GOES_ON]
     if not found and isinstance(truth, Code):
         found, size = _code_places(body, truth)
     if not found:
@@ -171,6 +175,9 @@ def _phrase_within(body: str, answer: str, truth: Value) -> Verdict:
     if _is_list(body, phrase):
         return Verdict(False, "list")
     return Verdict(True, "code" if isinstance(truth, Code) else "text_within")
+
+
+_GOES_ON = (("+",), ("#",))  # `C++` and `C#` do not say `C`
 
 
 def _places(stated: tuple[str, ...], phrase: tuple[str, ...]) -> list[int]:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import gcd
 
 from ergo.grading.kinds import KINDS
-from ergo.grading.units import MONEY, UNITS
+from ergo.grading.units import MONEY, SYMBOLS, UNITS
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def quantity(text: str) -> Quantity | None:
     """
     if len(text) > LONGEST:
         return None
-    text = text.strip().casefold()
+    written = text.strip()
+    text = written.casefold()
     if text.startswith("+") and sum(one.isdigit() for one in text) > 7:
         return None  # a telephone number
     sign, text = _sign(text)
@@ -108,6 +109,9 @@ def quantity(text: str) -> Quantity | None:
     while behind and behind[0] in _SCALES:  # "1.2 million"
         value *= _SCALES[behind.pop(0)]
     unit = " ".join(behind)
+    if (symbol := written[-len(unit) :] if unit else "") in SYMBOLS and not money:
+        base, factor = SYMBOLS[symbol]
+        return Quantity(sign * value, base, factor)
     if money and (not unit or UNITS.get(unit, ("",))[0] == UNITS[money][0]):
         unit = money
     if unit in UNITS:

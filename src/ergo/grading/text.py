@@ -46,7 +46,7 @@ def bare(text: str) -> str:
     text = _SPECIAL_FRACTIONS.sub(r" \1", text)
     text = unicodedata.normalize("NFKC", text)
     text = "".join(_one_form(sign) for sign in text) if not text.isascii() else text
-    text = text.translate(_SAME)
+    text = _RANGE.sub("-", text.translate(_SAME))
     if "\\" in text or "$" in text:
         text = _without_latex(text)
     text = _MARKUP.sub("", text)
@@ -92,20 +92,26 @@ _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\w,])|\d+\.\d+(?![\w.])"
 _WORD = re.compile(
     rf"{_NUMBER}|[{_CHARACTER}]|(?:[^\W_{_CHARACTER}]|[{_MARKS}])+(?:'[^\W\d_]+)?|[+#&@$€£¥₹₩%°=<>]|-(?=\d)(?<![\w]-)"
 )
+_SYMBOL = re.compile("[^\\s\U0001f3fb-\U0001f3ff]")  # a text without words: emoji (of any skin colour), arrows, signs
+_RANGE = re.compile(r"(?<=\d) ?[–—] ?(?=\d)")
 _ARTICLE = re.compile(r"^\W*(?:a|an|the) (?=\w)")
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Lower-case words of a bare text: no punctuation, no article in front, numbers in one format."""
-    found = [one_format(word) for word in _WORD.findall(_ARTICLE.sub("", text.casefold(), count=1))]
+    """Lower-case words of a bare text: no punctuation, no article in front, numbers in one format; its signs if it has none."""
+    found = [one_format(word.group()) for word in _words_in(_ARTICLE.sub("", text.casefold(), count=1))]
     return tuple("and" if word == "&" else word for word in found)
+
+
+def _words_in(text: str) -> list[re.Match[str]]:
+    return list(_WORD.finditer(text)) or list(_SYMBOL.finditer(text))
 
 
 def clauses(text: str) -> tuple[int, ...]:
     """For each of the `words` of a text, the number of its clause."""
     low = _ARTICLE.sub("", text.casefold(), count=1)
     numbers, clause, end = [], 0, 0
-    for word in _WORD.finditer(low):
+    for word in _words_in(low):
         clause += _CLAUSE_END.search(low, end, word.start()) is not None
         numbers.append(clause)
         end = word.end()

@@ -45,6 +45,8 @@ m/s: m/s
 °F: °f fahrenheit degrees-fahrenheit
 °: ° degree degrees deg 度
 %: % percent pct per-cent 百分之 процентов prozent pour-cent
+1/1000000 m: μm um micron microns micrometre micrometres micrometer micrometers
+1/1000000000 m: nm nanometre nanometres nanometer nanometers
 px: px pixel pixels
 kcal: kcal
 cal: cal calorie calories
@@ -57,9 +59,11 @@ hz: hz hertz
 1000000 hz: mhz
 1000000000 hz: ghz
 byte: byte bytes
-1000 byte: kb
-1000000 byte: mb
-1000000000 byte: gb
+1000 byte: kb kilobyte kilobytes
+1000000 byte: mb megabyte megabytes
+1000000000 byte: gb gigabyte gigabytes
+1000000000000 byte: tb terabyte terabytes
+ohm: ω ohm ohms
 m2: m2 sqm
 km2: km2
 ft2: ft2 sqft
@@ -91,6 +95,12 @@ def _read() -> dict[str, tuple[str, Fraction]]:
 
 UNITS = _read()
 """Name -> (what it counts, how many of them)."""
+
+_PREFIXES = {"n": Fraction(1, 10**9), "μ": Fraction(1, 10**6), "u": Fraction(1, 10**6), "m": Fraction(1, 1000), "k": Fraction(1000),
+             "M": Fraction(10**6), "G": Fraction(10**9), "T": Fraction(10**12)}  # fmt: skip
+_SYMBOLS = {"W": "w", "V": "v", "A": "a", "Hz": "hz", "Ω": "ohm", "Pa": "pa", "J": "j", "B": "byte"}
+SYMBOLS = {f"{prefix}{name}": (base, factor) for name, base in _SYMBOLS.items() for prefix, factor in _PREFIXES.items()}
+"""As UNITS, where capitals count: `mW` and `MW`."""
 
 MONEY = tuple(
     sorted(

@@ -39,11 +39,17 @@ def value_of(text: str) -> Value:
     (17, Code(signs='a5'), True, ('red', 'car'))
     """
     text = text.lstrip(OPENERS).rstrip(DECORATION)
+    if text.casefold() in _ORDINALS:
+        return Code(_ORDINALS[text.casefold()])
     return next(
         (value for read in (_yes_no, clock, date, quantity, code) if (value := read(text)) is not None), words(text)
     )
 
 
+_ORDINALS = {
+    "first": "1st", "second": "2nd", "third": "3rd", "fourth": "4th", "fifth": "5th", "sixth": "6th", "seventh": "7th",
+    "eighth": "8th", "ninth": "9th", "tenth": "10th", "eleventh": "11th", "twelfth": "12th",
+}  # fmt: skip
 _YES, _NO = (frozenset(words(phrase) for phrase in KINDS[kind].phrases) for kind in ("yes", "no"))
 
 
@@ -53,12 +59,14 @@ def _yes_no(text: str) -> bool | None:
     return None if (stated in _YES) == (stated in _NO) else stated in _YES
 
 
+_NUMBERED = re.compile(r"\+?\d+(?:-\d+){2,}|\d{3}-\d{4}")  # a telephone number, an ISBN: parted by hyphens or by blanks
+_TO = re.compile(r"(?<=\d) (?:to|bis|до|à) (?=\d)")
 _GROUP = re.compile(r"[^\W_]+(?:[-./:·][^\W_]+)*")
 
 
 def code(text: str) -> Code | None:
     """At most four groups of signs, with a digit; letters and digits in one group, or capitals beside digits."""
-    groups = text.split()
+    groups = (text := _TO.sub("-", text)).split()
     if not 1 <= len(groups) <= 6 or len(text) > 40 or not any(sign.isdigit() for sign in text):
         return None
     if not all(_GROUP.fullmatch(group) for group in groups):
@@ -67,7 +75,7 @@ def code(text: str) -> Code | None:
     letters = any(sign.isalpha() for sign in text)
     if not letters:
         plain = re.sub(r"[\s.-]", "", text)
-        phone = len(plain) >= 7 and plain.isdigit() and len(groups) > 1
+        phone = len(plain) >= 7 and plain.isdigit() and (len(groups) > 1 or _NUMBERED.fullmatch(text))
         return (
             Code(plain if phone else "".join(groups))
             if re.search(r"^0\d|[-./: ]", text) or text.startswith("0")
@@ -89,7 +97,7 @@ def same(value: Value, truth: Value) -> tuple[bool, str]:
         return twelve and value.half, "other_value" if not twelve else "" if value.half else "half_day_missing"
     if type(value) is not type(truth):
         return False, ""
-    return value == truth, "" if value == truth or isinstance(truth, tuple | Code) else "other_value"
+    return value == truth != (), "" if value == truth or isinstance(truth, tuple | Code) else "other_value"
 
 
 def _same_quantity(value: Quantity, truth: Quantity) -> tuple[bool, str]:

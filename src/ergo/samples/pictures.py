@@ -44,7 +44,9 @@ def picture_of(cell: Any, base: str) -> bytes | str | Path | None:
         raise ValueError(f"{cell[:40]!r} is no path")
     text: str = cell
     if text.startswith("data:") or "://" in text:
-        return text
+        return text.replace(" ", "%20") if text.startswith(("http://", "https://")) else text
+    if "\\" in text and "/" not in text and not (Path(base) / text).is_file():
+        text = text.replace("\\", "/")  # a path as Windows writes it
     return f"{base.rstrip('/')}/{text}" if "://" in base and not text.startswith("/") else Path(base) / text
 
 

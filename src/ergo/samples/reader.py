@@ -23,6 +23,8 @@ from ergo.samples.tables import ending_of, records
 
 log = logging.getLogger(__name__)
 
+BY_OBJECT = (".jsonl", ".ndjson", ".json")  # each row names its own columns
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -73,9 +75,9 @@ def read_rows(source: str, config: ReaderConfig = ReaderConfig()) -> Iterator[Sa
         if names not in layouts:
             first = not layouts
             try:
-                layouts[names] = _layout(names, source if ending_of(source) != ".jsonl" else where, config)
+                layouts[names] = _layout(names, where if ending_of(source) in BY_OBJECT else source, config)
             except DataError as error:
-                if ending_of(source) in (".csv", ".tsv", ".parquet"):
+                if ending_of(source) not in BY_OBJECT:
                     raise
                 yield Refused(name, where, str(error).removeprefix(f"{where}: "))
                 continue
@@ -87,7 +89,7 @@ def read_rows(source: str, config: ReaderConfig = ReaderConfig()) -> Iterator[Sa
         except (ValueError, TypeError) as error:
             yield Refused(_id(row, columns) or name, where, str(error))
     if not count:
-        raise DataError(f"{source} holds no rows")
+        raise DataError(f"{source} holds no rows (the first line of a CSV or TSV names its columns)")
 
 
 def _layout(names: Sequence[str], where: str, config: ReaderConfig) -> Columns:

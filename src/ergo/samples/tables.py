@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -27,8 +28,9 @@ LONGEST_CELL = 1 << 30  # csv's limit is one number for the process; pictures ar
 
 
 def ending_of(source: str) -> str | None:
-    """Which kind of table an address is, by its ending; None for anything else."""
-    return next((ending for ending in ENDINGS if source.lower().endswith(ending)), None)
+    """Which kind of table an address is, by its ending, .gz behind it or not; None for anything else."""
+    name = source.lower().removesuffix(".gz")
+    return next((ending for ending in ENDINGS if name.endswith(ending)), None)
 
 
 def records(source: str, quiet: bool = False) -> Iterator[tuple[str, dict[str, Any] | str]]:
@@ -45,9 +47,7 @@ def records(source: str, quiet: bool = False) -> Iterator[tuple[str, dict[str, A
         return
     try:
         with opened(source) as file:
-            start = file.read(SAMPLE)
-            if not start.strip():
-                raise DataError(f"{source} is empty")
+            start = _checked(source, file.read(SAMPLE))
             encoding = encoding_of(start)
             if not quiet and not encoding.startswith("utf"):
                 log.warning("%s is not UTF-8; it is read as %s", source, encoding)
@@ -64,9 +64,32 @@ def records(source: str, quiet: bool = False) -> Iterator[tuple[str, dict[str, A
         raise DataError(f"{source} cannot be read: {error}") from error
 
 
+def _checked(source: str, start: bytes) -> bytes:
+    """The first bytes of a table; DataError names what is met in the place of one."""
+    if not start.strip():
+        raise DataError(f"{source} is empty")
+    for mark, what in (
+        (b"version https://git-lfs", "a pointer of Git LFS, not the file: run `git lfs pull`"),
+        (b"PK\x03\x04", "a ZIP file or a sheet of Excel: save the sheet as CSV"),
+        (b"<!doctype html", "a web page"),
+        (b"<html", "a web page"),
+    ):
+        if start[:200].lstrip().lower().startswith(mark.lower()):
+            raise DataError(f"{source} is {what}")
+    return start
+
+
 @contextmanager
 def opened(source: str) -> Iterator[IO[bytes]]:
-    """A file on disk or at an address."""
+    """A file on disk or at an address; what is packed by gzip, by its first bytes, is unpacked."""
+    with _opened(source) as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]  # it is an IO[bytes] but for its name
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[IO[bytes]]:
     if "://" not in source:
         path = Path(source)
         if not path.is_file():
@@ -88,13 +111,17 @@ def _jsonl_records(source: str, file: IO[bytes], encoding: str) -> Iterator[tupl
     )
     for number, line in enumerate(lines, 1):
         text = line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"") if isinstance(line, bytes) else line
-        if not text.strip():
+        text = text.strip()
+        text = text.removesuffix(b",") if isinstance(text, bytes) else text.removesuffix(",")
+        if text in (b"", b"[", b"]", "", "[", "]"):  # a list, written one object a line
             continue
+        fault = ""
         try:
             row = json.loads(text)
-        except (ValueError, RecursionError):
-            row = None
-        yield f"{source}:{number}", row if isinstance(row, dict) else "the line is not a JSON object"
+        except (ValueError, RecursionError) as error:
+            row, fault = None, f" ({' '.join(str(error).split())})"
+        for one in row if isinstance(row, list) and row else [row]:
+            yield f"{source}:{number}", one if isinstance(one, dict) else f"the line is not a JSON object{fault}"
 
 
 def _json_records(source: str, file: IO[bytes], encoding: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
@@ -102,10 +129,28 @@ def _json_records(source: str, file: IO[bytes], encoding: str) -> Iterator[tuple
         rows = json.loads(file.read().decode(encoding))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{source} is not JSON: {error}") from error
+    if isinstance(rows, dict):
+        rows = _rows_in(source, rows)
     if not isinstance(rows, list):
         raise DataError(f"{source} holds no list of rows")
     for number, row in enumerate(rows, 1):
         yield f"{source}, row {number}", row if isinstance(row, dict) else "the row is not an object"
+
+
+def _rows_in(source: str, said: dict[str, Any]) -> Any:
+    """The rows of an object: its one list of objects, or objects by their id, or itself."""
+    from ergo.samples.columns import COLUMNS, plain
+
+    lists = {
+        name: value for name, value in said.items() if isinstance(value, list) and value and isinstance(value[0], dict)
+    }
+    if len(lists) > 1:
+        raise DataError(f"{source} holds several lists of rows ({', '.join(lists)}): make one file of each")
+    if lists:
+        return next(iter(lists.values()))
+    if said and all(isinstance(value, dict) for value in said.values()):
+        return [{"id": name} | value for name, value in said.items()]
+    return [said] if any(plain(name) in COLUMNS["image"] for name in said) else said
 
 
 def _csv_records(
@@ -115,7 +160,7 @@ def _csv_records(
     text = io.TextIOWrapper(file, encoding, newline="")
     if delimiter is None:
         header = text.readline()
-        delimiter = max((",", ";", "\t"), key=header.count)
+        delimiter = max((",", ";", "\t", "|"), key=header.count)
         text.seek(0)
     reader = csv.reader(text, delimiter=delimiter, strict=False)
     names = [name.strip().lstrip("\ufeff") for name in next(reader, [])]
@@ -126,6 +171,11 @@ def _csv_records(
         where = f"{source}, row {number}"
         if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
             yield where, f"{len(cells)} cells under {len(names)} columns; put text that holds {delimiter!r} in quotes"
+        elif len(cells) < len(names):
+            yield (
+                where,
+                f"{len(cells)} cells under {len(names)} columns; write {delimiter!r} for empty cells, and close quotes",
+            )
         else:
             yield where, {name: cell for name, cell in zip(names, cells, strict=False) if name}
 
@@ -133,6 +183,8 @@ def _csv_records(
 def _parquet_records(source: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
     """Columns of pictures that are not read as such (crops, previews) stay where they are."""
     with opened(source) as file:
+        _checked(source, file.read(200))
+        file.seek(0)
         parquet = _parquet(source, file)
         from ergo.samples.columns import columns_of
 

@@ -84,14 +84,28 @@ class DataSet:
         return islice(self.reader(self.place, self.split), self.limit)
 
 
+def _table_in(folder: Path) -> Path:
+    """The one table of a folder; Hugging Face's metadata.* counts before others."""
+    tables = sorted(path for path in folder.rglob("*") if path.is_file() and ending_of(path.name))
+    tables = [path for path in tables if path.name.startswith("metadata.")] or tables
+    if len(tables) != 1:
+        names = ", ".join(str(path) for path in tables[:5]) or "none"
+        raise UsageError(f"{folder} is a folder with {len(tables)} tables ({names}): name the one to be asked")
+    return tables[0]
+
+
 def find(name: str, data: Path = Path("data"), split: str | None = None, limit: int | None = None) -> DataSet:
     """The data set of this name. data: the folder that benchmarks are fetched into."""
     if ending_of(name):
         if "://" not in name and not Path(name).is_file():
             raise UsageError(f"there is no file {name}")
         return DataSet(name, _own, Path(name), split or "", limit)
+    if Path(name).is_dir() and name not in BENCHMARKS:
+        return find(str(_table_in(Path(name))), data, split, limit)
     if name not in BENCHMARKS:
         kinds = ", ".join(f"*{ending}" for ending in ENDINGS)
+        if Path(name).is_file():
+            raise UsageError(f"{name} is no table: their names end in {', '.join(ENDINGS)}; save a sheet as CSV")
         raise UsageError(f"no benchmark is called {name!r}; there are {', '.join(BENCHMARKS)}, or your own {kinds}")
     benchmark = BENCHMARKS[name]
     if split is not None and split not in benchmark.splits:
