@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -54,6 +55,35 @@ def test_csv_has_a_line_for_each_condition_and_category(report: Report) -> None:
     assert float(rows[0]["low"]) < 0.5 < float(rows[0]["high"])
 
 
+@pytest.mark.parametrize(
+    ("categories", "names"),
+    [
+        (("Perception/Remote Sensing", "Perception/Monitoring", "Reasoning/Monitoring"), {"Perception, all": 0.25, "Reasoning, all": 1.0}),
+        (("single", "single", "cross"), {"FSP": 0.25, "FCP": 1.0}),
+    ],
+)  # fmt: skip
+def test_subtotals_are_those_of_the_benchmark_in_every_form(
+    tmp_path: Path, categories: tuple[str, ...], names: dict[str, float]
+) -> None:
+    """Over samples, not over categories: of 4 samples in two categories 1 is right."""
+    placed = [categories[0], categories[1], categories[1], categories[1], categories[2], categories[2]]
+
+    def said(request: Request) -> str:
+        return knowing(request) if number_of(request) in (1, 4, 5) else "<answer>none</answer>"
+
+    run_folder(tmp_path, lambda: [replace(s, category=c) for s, c in zip(samples(6), placed, strict=True)], model(said))
+    report = write_report(tmp_path)
+    assert {name: score.accuracy for name, score in report.figures[0].parts() if name in names} == names
+    rows = csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text()))
+    assert {row["category"]: float(row["accuracy"]) for row in rows if row["category"] in names} == names
+    for suffix in ("html", "md", "tex"):
+        text = (tmp_path / f"report.{suffix}").read_text().replace("\\%", "%")
+        for name, accuracy in names.items():
+            assert re.search(rf"{name}\b.{{0,200}}?{accuracy:.1%}", text, re.DOTALL), (suffix, name)
+    subtotals = json.loads((tmp_path / "report.json").read_text())["subtotals"]
+    assert {name.removesuffix(", all") for name in names} == set(subtotals)
+
+
 def test_markdown_cells_hold_no_markup(report: Report) -> None:
     text = (report.run.path / "report.md").read_text()
     tables = [block.splitlines() for block in re.split(r"\n\n", text) if block.startswith("|")]
@@ -75,17 +105,20 @@ def test_captions_stand_alone(report: Report) -> None:
 def test_latex_compiles(report: Report, tmp_path: Path) -> None:
     body = (report.run.path / "report.tex").read_text()
     source = tmp_path / "paper.tex"
-    source.write_text("\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + body + "\\end{document}\n")
+    source.write_text(
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n" + body + "\\end{document}\n"
+    )
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name], cwd=tmp_path, capture_output=True
     )
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    assert b"Overfull" not in done.stdout
 
 
 def test_every_latex_special_character_is_escaped(report: Report) -> None:
     tex = (report.run.path / "report.tex").read_text()
     row = next(line for line in tex.splitlines() if "textless" in line)
-    assert row.count("&") - row.count(r"\&") == 4  # five columns, and the one of the name is text
+    assert row.count("&") - row.count(r"\&") == 3  # four columns, and the one of the name is text
     assert r"50 \% \& \textless{}b\textgreater{}\textbar{}\# \$x\_1\$ \{\textasciitilde{}\textasciicircum{}" in row
 
 

@@ -13,7 +13,7 @@ from ergo.evals.plot import plot
 from ergo.evals.report import Report
 from ergo.evals.rows import ResultRow
 from ergo.evals.saved_examples import picture_path
-from ergo.evals.tables import caption, model_of, remarks, tables
+from ergo.evals.tables import caption, data_of, model_of, remarks, tables
 from ergo.viz.html import render
 
 WORST = 24  # wrong answers shown
@@ -33,7 +33,7 @@ def page(report: Report) -> str:
     """The whole page."""
     return render(
         "report.html",
-        title=f"{report.run.config['benchmark']} {report.run.config['split']}, {model_of(report.run.config)}",
+        title=f"{data_of(report.run.config)}, {model_of(report.run.config)}",
         caption=caption(report),
         machine=report.run.made_with.get("machine", ""),
         plot=Markup(plot(report.figures)),

@@ -9,8 +9,8 @@ from html import escape
 from ergo.evals.summary import Figures
 from ergo.viz.palette import FLOW_COLOURS, LIGHT
 
-WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 76, 150, 16, 56
+WIDTH, HEIGHT = 640, 440
+LEFT, RIGHT, TOP, BOTTOM = 76, 24, 40, 56
 
 
 def plot(figures: Sequence[Figures]) -> str:
@@ -94,6 +94,6 @@ def _line(flow: str, points: Sequence[tuple[float, Figures]], number: int) -> It
         y = _height(one.accuracy)
         yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"/>'
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{escape(title)}</title></circle>'
-    y = TOP + 16 + 20 * number
-    yield f'<circle cx="{WIDTH - RIGHT + 16}" cy="{y - 4}" r="4" fill="{colour}"/>'
-    yield f'<text x="{WIDTH - RIGHT + 26}" y="{y}">{escape(flow)}</text>'
+    x = LEFT + 140 * number  # above the axes: at most four flows
+    yield f'<circle cx="{x + 4}" cy="12" r="4" fill="{colour}"/>'
+    yield f'<text x="{x + 14}" y="16">{escape(flow)}</text>'

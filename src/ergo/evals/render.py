@@ -33,12 +33,12 @@ def as_text(report: Report) -> str:
 
 
 def columns(table: Table) -> str:
-    """Aligned columns, the first to the left, the others to the right."""
+    """Aligned columns: words to the left, figures to the right."""
     lines = (table.head, *table.rows)
     widths = [max(len(row[place]) for row in lines) for place in range(len(table.head))]
     aligned = (
         "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
+            cell.ljust(width) if place < table.words else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in lines
@@ -50,7 +50,7 @@ def as_markdown(report: Report) -> str:
     """Every table, each under its caption."""
     parts = [f"{caption(report)}.", *(f"* {line}" for line in remarks(report))]
     for table in tables(report):
-        rule = " | ".join("---" if not place else "---:" for place in range(len(table.head)))
+        rule = " | ".join("---" if place < table.words else "---:" for place in range(len(table.head)))
         rows = [" | ".join(_markdown(cell) for cell in row) for row in (table.head, *table.rows)]
         body = "\n".join(f"| {line} |" for line in (rows[0], rule, *rows[1:]))
         parts.append(f"**{table.title}**" + (f" ({table.note})" if table.note else "") + f"\n\n{body}")
@@ -63,8 +63,8 @@ def _markdown(cell: str) -> str:
 
 
 def as_latex(report: Report) -> str:
-    """Every table for `\\usepackage{booktabs}`, with captions that stand alone."""
-    parts = ["% \\usepackage{booktabs}"]
+    """Every table for `\\usepackage{booktabs,graphicx}`, with captions that stand alone; too wide for the page: made smaller."""
+    parts = ["% \\usepackage{booktabs,graphicx}"]
     for table in tables(report):
         text = f"{table.title}. {caption(report)}." + (f" {table.note}." if table.note else "")
         rows = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in table.rows]
@@ -77,13 +77,14 @@ def as_latex(report: Report) -> str:
                     r"\centering",
                     rf"\caption{{{_latex(text)}}}",
                     rf"\label{{tab:{label}}}",
-                    rf"\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
+                    r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+                    rf"\begin{{tabular}}{{{'l' * table.words}{'r' * (len(table.head) - table.words)}}}",
                     r"\toprule",
                     head,
                     r"\midrule",
                     *rows,
                     r"\bottomrule",
-                    r"\end{tabular}",
+                    r"\end{tabular}}",
                     r"\end{table}",
                 )
             )
@@ -96,7 +97,7 @@ def _latex(text: str) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """One line a condition and category (empty: all of them), shares of 1, for a spreadsheet or pandas."""
+    """One line a condition and category (empty: all of them; `Perception, all`: a benchmark's subtotal), shares of 1, for a spreadsheet or pandas."""
     config, made_with = report.run.config, report.run.made_with
     run = {
         "model": model_of(config),
@@ -118,4 +119,4 @@ def as_csv(report: Report) -> str:
 
 def _scores(figures: Figures) -> Iterator[tuple[str, Figures | Score]]:
     yield "", figures
-    yield from figures.by_category.items()
+    yield from figures.parts()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -15,6 +15,9 @@ from ergo.grading import MATCHINGS, Matching
 
 AREA_EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0)
 """Shares of the picture between which regions are counted."""
+
+HRBENCH = {"single": "FSP", "cross": "FCP"}
+"""HR-Bench's categories in its file -> in its tables: fine-grained single-instance and cross-instance perception."""
 
 Pair = tuple[float, float]
 
@@ -121,6 +124,7 @@ class Consistency:
 class Figures:
     """One condition. Shares are of 1; tokens and seconds are means over the evaluations that were answered.
 
+    subtotals: over the groups of categories that the benchmark reports (`subtotal_of`).
     tokens: vision (of the views shown, each once), prompt, cached, generated (as the backend tells;
     None where it does not). seconds_by_turn: of each look. failures: evaluations without an answer, by
     kind; they are wrong and in the denominator. cut_off: answered evaluations of which a reply hit the token
@@ -140,6 +144,7 @@ class Figures:
     seconds: float | None
     region: Regions | None
     by_category: dict[str, Score]
+    subtotals: dict[str, Score]
     region_by_category: dict[str, Regions | None]
     accuracy_by_matching: dict[str, float]
     as_reference_prints: float | None
@@ -155,11 +160,17 @@ class Figures:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def parts(self) -> Iterator[tuple[str, Score]]:
+        """Scores as the benchmark's own table has them: subtotals, then categories."""
+        for group, score in self.subtotals.items():
+            yield group if group in HRBENCH.values() else f"{group}, all", score
+        yield from ((name, score) for name, score in self.by_category.items() if name not in HRBENCH)
+
 
 def summarise(run: Run, condition: str) -> Figures:
     """The figures of one condition of a run."""
     rows = run.under(condition)
-    categories = _by_category(rows)
+    categories = _grouped(rows, str)
     matching: Matching = run.config["preset"]
     score = Score.of(rows, matching)
     answered = [row for row in rows if row.error is None]
@@ -171,6 +182,7 @@ def summarise(run: Run, condition: str) -> Figures:
         seconds=_mean(row.record["seconds"] for row in answered),
         region=Regions.of(rows),
         by_category={name: Score.of(group, matching) for name, group in categories.items()},
+        subtotals={name: Score.of(group, matching) for name, group in _grouped(rows, subtotal_of).items() if name},
         region_by_category={name: Regions.of(group) for name, group in categories.items()},
         accuracy_by_matching={name: Score.of(rows, name).accuracy for name in MATCHINGS},
         as_reference_prints=_mean(float(row.verdict("published").right) for row in answered),
@@ -186,10 +198,20 @@ def summarise(run: Run, condition: str) -> Figures:
     )
 
 
-def _by_category(rows: Sequence[ResultRow]) -> dict[str, list[ResultRow]]:
+def subtotal_of(category: str) -> str:
+    """The group that a benchmark reports a category under, over its samples; "" for none.
+
+    >>> subtotal_of("Perception/OCR with Complex Context"), subtotal_of("cross"), subtotal_of("direct_attributes")
+    ('Perception', 'FCP', '')
+    """
+    group, slash, _ = category.partition("/")
+    return group if slash else HRBENCH.get(category, "")
+
+
+def _grouped(rows: Sequence[ResultRow], name_of: Callable[[str], str]) -> dict[str, list[ResultRow]]:
     groups: dict[str, list[ResultRow]] = defaultdict(list)
     for row in rows:
-        groups[row.evaluation.category].append(row)
+        groups[name_of(row.evaluation.category)].append(row)
     return dict(sorted(groups.items()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,12 +18,13 @@ Cells = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text. The first column names the row; `note` says how to read the others."""
+    """Cells as text. The first column names the row; `note` says how to read the others. words: leading columns of words."""
 
     title: str
     head: Cells
     rows: tuple[Cells, ...]
     note: str = ""
+    words: int = 1
 
 
 def tables(report: Report) -> tuple[Table, ...]:
@@ -32,11 +34,14 @@ def tables(report: Report) -> tuple[Table, ...]:
         figures_table(figures),
         comparisons_table(report.comparisons),
         costs_table(figures),
-        categories_table(figures),
+        *categories_tables(figures),
         regions_table(figures),
         readings_table(figures),
     )
     return tuple(table for table in made if table.rows)
+
+
+ABREAST = 3  # conditions beside each other in a table by category: as many as a printed page holds
 
 
 def figures_table(figures: Sequence[Figures]) -> Table:
@@ -78,7 +83,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         )
         for one in comparisons
     )
-    return Table("Paired differences", head, rows, "points: accuracy of the first column minus that of the second")
+    return Table("Paired differences", head, rows, "points: accuracy of the first column minus that of the second", 2)
 
 
 def costs_table(figures: Sequence[Figures]) -> Table:
@@ -97,16 +102,31 @@ def costs_table(figures: Sequence[Figures]) -> Table:
     return Table("Cost of a sample", head, rows, "tokens and seconds: means over what was answered, under this load")
 
 
-def categories_table(figures: Sequence[Figures]) -> Table:
-    """Accuracy by category, as the benchmark defines them."""
+def categories_tables(figures: Sequence[Figures]) -> list[Table]:
+    """Accuracy by category, one column a condition; subtotals first, as the benchmark defines them."""
+    groups = [figures[start : start + ABREAST] for start in range(0, len(figures), ABREAST)]
+    return [
+        _categories_table(group, f" ({number} of {len(groups)})" if len(groups) > 1 else "")
+        for number, group in enumerate(groups, 1)
+    ]
+
+
+def _categories_table(figures: Sequence[Figures], part: str) -> Table:
+    scores = [dict(one.parts()) for one in figures]
+    names = tuple(dict.fromkeys(name for parts in scores for name in parts))
     rows = tuple(
-        (one.condition, name or "(none)", str(score.samples), share(score.accuracy), interval(score.accuracy_interval))
-        for one in figures
-        for name, score in one.by_category.items()
+        (
+            name or "(none)",
+            str(max(parts[name].samples for parts in scores if name in parts)),
+            *(
+                f"{share(parts[name].accuracy)} {interval(parts[name].accuracy_interval)}" if name in parts else "-"
+                for parts in scores
+            ),
+        )
+        for name in names
     )
-    if len({row[1] for row in rows}) < 2:
-        rows = ()
-    return Table("By category", ("condition", "category", "samples", "accuracy", "95 % interval"), rows)
+    head = ("category", "samples", *(one.condition for one in figures))
+    return Table(f"By category{part}", head, rows if len(rows) > 1 else (), "accuracy, and its 95 % interval")
 
 
 def regions_table(figures: Sequence[Figures]) -> Table:
@@ -134,7 +154,7 @@ def readings_table(figures: Sequence[Figures]) -> Table:
         )
         for one in figures
     )
-    return Table("How replies were read", head, rows)
+    return Table("How replies were read", head, rows, words=4)
 
 
 def remarks(report: Report) -> list[str]:
@@ -169,11 +189,16 @@ def caption(report: Report) -> str:
     config = report.run.config
     methods = ", ".join(dict.fromkeys(one.interval_method for one in report.figures))
     samples = max(one.samples for one in report.figures)
-    commit = str(report.run.made_with.get("commit") or "unknown")[:12]
+    commit = re.sub(r"^(\w{12})\w+", r"\1", str(report.run.made_with.get("commit") or "unknown"))  # `+`: with changes
     return (
-        f"{config['benchmark']} {config['split']}, {model_of(config)}: {samples} samples, "
+        f"{data_of(config)}, {model_of(config)}: {samples} samples, "
         f"scored as {config['preset']}, options {config['option_order']}; 95 % intervals: {methods}; commit {commit}"
     )
+
+
+def data_of(config: Mapping[str, Any]) -> str:
+    """The data set and its split."""
+    return f"{config['benchmark']} {config['split']}".strip()
 
 
 def model_of(config: Mapping[str, Any]) -> str:
