@@ -28,7 +28,7 @@ from ergo.core.messages import Request
 from ergo.evals.benchmarks import find
 from ergo.evals.conditions import Condition, Protocol
 from ergo.evals.run import evaluate
-from ergo.samples.pictures import open_picture
+from ergo.images.address import open_picture
 from ergo.traces.folder import RunFolder
 
 REPLIES = (

@@ -73,6 +73,9 @@ class Scaled:
     def lazy(self) -> bool:
         return self.picture.lazy
 
+    def read_size(self, box: Box, size: Size) -> Size:
+        return self.picture.read_size(box, box.size)
+
     def part(self, box: Box, size: Size) -> Image.Image:
         return self.picture.part(box, box.size).resize((size.width, size.height), self.filter)
 

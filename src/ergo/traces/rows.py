@@ -57,7 +57,7 @@ def trace_to_dict(trace: Trace) -> dict[str, Any]:
 
 def sampling_to_dict(sampling: Sampling) -> dict[str, Any]:
     """How a reply was decoded, as JSON has it."""
-    return asdict(sampling) | {"stop": list(sampling.stop)}
+    return vars(sampling) | {"stop": list(sampling.stop)}
 
 
 def turn_to_dict(turn: Turn) -> dict[str, Any]:
