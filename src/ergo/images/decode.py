@@ -267,7 +267,9 @@ def _seek_full_size(image: ImageFile.ImageFile, name: str) -> None:
     is_thumbnail = bool(tags.get(_SUBFILE_TYPE, 0) & 1)
     if is_camera_raw(tags, is_thumbnail):
         raise PictureError(f"{name} is a camera raw file: develop it to TIFF or JPEG first", "not_a_picture")
-    _say_pages(name, getattr(image, "n_frames", 1))
+    with suppress(OSError, EOFError, ValueError, SyntaxError):  # of a second page that is not there
+        _say_pages(name, getattr(image, "n_frames", 1))
+        image.seek(0)
     if is_thumbnail:
         with suppress(EOFError):
             while getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0) & 1:

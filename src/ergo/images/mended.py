@@ -37,6 +37,8 @@ def mended(file: IO[bytes], refusal: PictureError) -> Mended | None:
     file.seek(0)
     if start == _PNG and "MAX_TEXT" in str(refusal):
         return _without_large_texts(file)
+    if start == _PNG and refusal.kind == "truncated":
+        return _with_its_last_chunk(file)
     if start[:2] == b"\xff\xd8" and refusal.kind == "truncated":
         return _with_its_end(file.read())
     return None
@@ -53,6 +55,18 @@ def _without_large_texts(file: IO[bytes]) -> Mended:
         elif kind not in (b"tEXt", b"zTXt", b"iTXt") or (length < MAX_CHUNK and not _is_large(kind, body[:-4])):
             kept += [head, body]
     return Mended(io.BytesIO(b"".join(kept)), profile)
+
+
+def _with_its_last_chunk(file: IO[bytes]) -> Mended:
+    """A PNG of its whole chunks alone; whether they hold all pixels its decoder says."""
+    kept = [file.read(8)]
+    while len(head := file.read(8)) == 8:
+        length, _ = struct.unpack(">I4s", head)
+        if len(body := file.read(length + 4)) < length + 4:
+            break
+        kept += [head, body]
+    end = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
+    return Mended(io.BytesIO(b"".join([*kept, end])))
 
 
 def _is_large(kind: bytes, body: bytes) -> bool:

@@ -200,6 +200,7 @@ class TiffPicture:
 
 _ENOUGH = 250_000  # pixels of a level that tells the range of values
 _WITHOUT_YCBCR = frozenset({6, 7, 33007, 34712, 34892, 50001, 50002})  # codecs that return RGB of stored YCbCr
+_PILLOW_READS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000})  # compressions
 _ALPHA_MULTIPLIED, _ALPHA = 1, 2
 _MAX_SAMPLE_VALUE, _NODATA, _ORIENTATION = 281, 42113, 274  # TIFF tags
 
@@ -245,6 +246,7 @@ def _first_picture(file: Any, ranges: Ranges) -> TiffPicture | None:
     page, base = pages[0], levels[0]
     tag = page.tags.get(_ORIENTATION)
     plain = base.dtype == np.uint8 and base.largest is None and base.samples <= 4 and page.index == 0
+    plain = plain and page.compression in _PILLOW_READS
     orientation = int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
     return TiffPicture(tuple(levels), sum(len(one.pages) for one in full), plain, orientation, profile)
 
