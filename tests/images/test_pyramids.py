@@ -14,6 +14,7 @@ from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
 from ergo.images.address import filesystem, open_picture
 from ergo.images.decode import load_image
+from ergo.images.slides import open_slide
 
 tifffile = pytest.importorskip("tifffile", reason="the extra `tiff`")
 
@@ -115,6 +116,37 @@ def test_a_label_or_mask_is_no_level(tmp_path: Path) -> None:
         writer.write(np.zeros((300, 300, 3), np.uint8), photometric="rgb", subfiletype=1, metadata=None)
     picture = load_image(path)
     assert picture.read_size(Box(0, 0, WIDTH, HEIGHT), Size(96, 64)) == Size(WIDTH // 2, HEIGHT // 2)
+
+
+def test_a_scanners_slide_is_read_by_openslide_as_by_tifffile(tmp_path: Path) -> None:
+    """Of Aperio's format, the one that can be made here; vendors' other files come through the same reader."""
+    pytest.importorskip("openslide", reason="the extra `slides`")
+    path = tmp_path / "slide.svs"
+    with tifffile.TiffWriter(path) as writer:
+        pixels = scene()
+        for _level in range(3):
+            about = "Aperio Image Library v12\n1536x1024 (256x256) JPEG/RGB Q=95|AppMag = 20"
+            how = {"tile": (256, 256), "compression": "jpeg", "compressionargs": {"level": 95}}
+            writer.write(pixels, photometric="rgb", description=about, metadata=None, **how)
+            pixels = halved(pixels)
+    assert open_slide(path) is None, "left to tifffile"
+    slide = open_slide(path, frozenset())
+    assert slide is not None
+    ours, whole, shown = load_image(path), Box(0, 0, WIDTH, HEIGHT), Size(192, 128)
+    assert slide.read_size(whole, shown) == ours.read_size(whole, shown) == Size(384, 256)
+    assert likeness(slide.part(whole, shown), ours.part(whole, shown)) > 40
+    box = Box(333, 205, 533, 405)
+    assert likeness(slide.part(box, Size(160, 160)), ours.part(box, Size(160, 160))) > 40
+
+
+def test_a_mirax_slide_is_not_taken_for_its_cover(tmp_path: Path) -> None:
+    cover = tmp_path / "slide.mrxs"
+    Image.fromarray(scene(64, 48)).save(cover, "JPEG")
+    assert load_image(cover).size == Size(64, 48)
+    (tmp_path / "slide").mkdir()
+    (tmp_path / "slide" / "Slidedat.ini").write_text("[GENERAL]")
+    with pytest.raises(PictureError, match="slides"):
+        load_image(cover)
 
 
 def test_a_broken_tile_is_a_picture_error_of_that_view(tmp_path: Path) -> None:

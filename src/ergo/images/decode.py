@@ -26,6 +26,7 @@ from ergo.images.jpeg import decoded_jpeg
 from ergo.images.mended import mended
 from ergo.images.picture import DecodedPixels, Picture
 from ergo.images.ranges import BytesInMemory, BytesOnDisk, Ranges
+from ergo.images.slides import is_mirax, open_slide
 from ergo.images.tiff import is_tiff, open_tiff
 
 if TYPE_CHECKING:
@@ -213,6 +214,13 @@ def _read(
 ) -> Picture:
     with _decoders(name):
         start = file.read(4)
+        file.seek(0)
+        if path and (is_tiff(start) or is_mirax(path) or not begins_a_picture(file.read(32))):
+            if slide := open_slide(path):
+                _check_size(name, slide.size, MAX_STORED)
+                return Picture(slide, name)
+            if is_mirax(path):
+                raise PictureError(f"{name} is a Mirax slide: pip install 'ergo-vlm[slides]' reads it", "not_a_picture")
         file.seek(0)
         if is_tiff(start) and (tiff := _from_tiff(_ranges(file, name, path), max_pixels)):
             return tiff

@@ -52,6 +52,7 @@ _NOT_READ = (
     (b"%!PS", "a PostScript file: render it as PNG first"),
     (b"<svg", "an SVG drawing: render it as PNG first, for instance with rsvg-convert"),
     (b"<?xml", "an XML file, perhaps an SVG drawing: render it as PNG first, for instance with rsvg-convert"),
+    (b"ZISRAWFILE", "a Zeiss slide (CZI): pip install 'ergo-vlm[slides]' reads it"),
     (b"FUJIFILMCCD-RAW", "a camera raw file (RAF): develop it to TIFF or JPEG first"),
     (b"IIU\0", "a camera raw file (RW2): develop it to TIFF or JPEG first"),
     (b"IIRO", "a camera raw file (ORF): develop it to TIFF or JPEG first"),

@@ -29,7 +29,7 @@ from ergo.serve.engine import Busy, Engine, NotReady
 from ergo.serve.gate import Gate
 from ergo.serve.meters import CHAT, Meters
 from ergo.serve.page import Page
-from ergo.serve.pictures import DecodeMemory, EncodedPicture, read_picture
+from ergo.serve.pictures import DecodeMemory, EncodedPicture, open_picture, read_picture
 from ergo.serve.replies import DONE, HEARTBEAT, Envelope, Json, Refused, event, refused
 from ergo.serve.settings import Settings
 from ergo.traces.run import Running
@@ -257,9 +257,11 @@ class Routes:
             return _passed_through(query, answer, model)
         settings = self.settings
         budget = min(query.options.budget or settings.budget or model.family.budget, settings.max_budget)
-        encoded = read_picture(query.picture, settings.sources, settings.limits)
-        picture = EncodedPicture(encoded, self._memory, time.monotonic() + settings.limits.deadline)
-        held.callback(picture.close)
+        file = read_picture(query.picture, settings.sources, settings.limits)
+        ends = time.monotonic() + settings.limits.deadline
+        picture = open_picture(file, self._memory, ends, settings.limits)
+        if isinstance(picture, EncodedPicture):
+            held.callback(picture.close)
         question = Question(query.question, tuple(query.options.options))
         config = model.look_config(budget, answer)
         flow = model.family.careful(start_flow(query.options.flow, picture, question, config, query.region))

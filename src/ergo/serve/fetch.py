@@ -7,14 +7,18 @@ mind in between gains nothing), and each redirect is judged as a new address.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import socket
 import time
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx
 
 from ergo.core.errors import PictureError
+from ergo.images.tiff import is_tiff
 from ergo.serve.settings import Sources
 
 REDIRECTS = 3
@@ -36,19 +40,70 @@ REFUSED = tuple(
 
 def fetched(url: str, sources: Sources, max_bytes: int) -> bytes:
     """The bytes at an allowed address."""
-    end = time.monotonic() + sources.seconds
-    with httpx.Client(follow_redirects=False, trust_env=False, timeout=sources.seconds) as client:
-        for _ in range(REDIRECTS + 1):
-            try:
-                with closing(client.send(_checked(client, url, sources), stream=True)) as response:
-                    if response.is_redirect:
-                        url = str(httpx.URL(url).join(response.headers["location"]))
-                        continue
-                    if response.status_code != 200:
-                        raise PictureError(f"{_host(url)} answered {response.status_code}", "fetch")
-                    return _read(response, end, sources, max_bytes)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise PictureError(f"{_host(url)} could not be reached ({type(error).__name__})", "fetch") from error
+    with _client(sources) as client, _answer(client, url, sources) as response:
+        return _read(response.iter_bytes(), time.monotonic() + sources.seconds, sources, max_bytes)
+
+
+def opened(url: str, sources: Sources, max_bytes: int) -> bytes | WebFile:
+    """The bytes at an allowed address; a large TIFF as a file of which ranges are read, where its server knows them."""
+    with _client(sources) as client, _answer(client, url, sources) as response:
+        chunks, length = response.iter_bytes(), response.headers.get("content-length", "")
+        start = next(chunks, b"")
+        ranged = response.headers.get("accept-ranges") == "bytes" and length.isdigit() and int(length) > MIN_RANGED
+        if ranged and is_tiff(start):
+            return WebFile(url, sources, int(length))
+        return _read(itertools.chain([start], chunks), time.monotonic() + sources.seconds, sources, max_bytes)
+
+
+MIN_RANGED = 1 << 20
+"""Bytes of a TIFF from which ranges of it are read."""
+
+
+@dataclass(frozen=True)
+class WebFile:
+    """A file at an allowed address (`images.ranges.Ranges`); each request to it is checked as the first was."""
+
+    url: str
+    sources: Sources
+    size: int
+    name: str = "picture"
+
+    def read_ranges(self, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        found = []
+        with _client(self.sources) as client:
+            for start, end in spans:
+                with _answer(client, self.url, self.sources, (start, end)) as response:
+                    ends = time.monotonic() + self.sources.seconds
+                    found.append(_read(response.iter_bytes(), ends, self.sources, end - start))
+        return found
+
+
+def _client(sources: Sources) -> httpx.Client:
+    return httpx.Client(follow_redirects=False, trust_env=False, timeout=sources.seconds)
+
+
+@contextmanager
+def _answer(
+    client: httpx.Client, url: str, sources: Sources, span: tuple[int, int] | None = None
+) -> Iterator[httpx.Response]:
+    """The answer at an allowed address, after its redirects, not yet read. span: the bytes asked for; None for all."""
+    wanted = 200 if span is None else 206
+    for _ in range(REDIRECTS + 1):
+        try:
+            request = _checked(client, url, sources)
+            if span is not None:
+                request.headers["range"] = f"bytes={span[0]}-{span[1] - 1}"
+                request.headers["accept-encoding"] = "identity"
+            with closing(client.send(request, stream=True)) as response:
+                if response.is_redirect:
+                    url = str(httpx.URL(url).join(response.headers["location"]))
+                    continue
+                if response.status_code != wanted:
+                    raise PictureError(f"{_host(url)} answered {response.status_code}", "fetch")
+                yield response
+                return
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise PictureError(f"{_host(url)} could not be reached ({type(error).__name__})", "fetch") from error
     raise PictureError(f"more than {REDIRECTS} redirects", "fetch")
 
 
@@ -95,9 +150,9 @@ def is_public(address: str) -> bool:
     return found.is_global and not found.is_multicast and not any(found in network for network in REFUSED)
 
 
-def _read(response: httpx.Response, end: float, sources: Sources, max_bytes: int) -> bytes:
+def _read(chunks: Iterable[bytes], end: float, sources: Sources, max_bytes: int) -> bytes:
     body = bytearray()
-    for chunk in response.iter_bytes():
+    for chunk in chunks:
         body += chunk
         if len(body) > max_bytes:
             raise PictureError(f"the picture has more than {max_bytes:,} bytes", "too_large")

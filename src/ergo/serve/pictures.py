@@ -12,9 +12,9 @@ from PIL import Image
 
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
-from ergo.images.decode import bytes_of_uri, load_image, read_header
+from ergo.images.decode import MAX_PIXELS, bytes_of_uri, load_image, load_ranges, read_header
 from ergo.images.picture import Picture
-from ergo.serve.fetch import fetched
+from ergo.serve.fetch import WebFile, fetched, opened
 from ergo.serve.settings import Limits, Sources
 
 
@@ -109,10 +109,26 @@ class EncodedPicture:
         self.encoded = b""
 
 
-def read_picture(url: str, sources: Sources, limits: Limits) -> bytes:
+def read_picture(url: str, sources: Sources, limits: Limits) -> bytes | WebFile:
     """The file at `url`; PictureError in one line for everything that is not one."""
     if url[:5].lower() == "data:":
         return bytes_of_uri(url)
     if url.startswith(("http://", "https://")):
-        return fetched(url, sources, limits.body)
+        return opened(url, sources, limits.body)
     raise PictureError("image_url takes a data: URI", "scheme")
+
+
+def open_picture(file: bytes | WebFile, memory: DecodeMemory, ends: float, limits: Limits) -> EncodedPicture | Picture:
+    """A picture whose parts can be shown: of a TIFF at an address by ranges, of all else from its file in memory."""
+    if isinstance(file, bytes):
+        return EncodedPicture(file, memory, ends)
+    picture = load_ranges(file)
+    if picture is None:
+        return EncodedPicture(fetched(file.url, file.sources, limits.body), memory, ends)
+    largest = picture.read_size(Box.whole(picture.size), Size(1024, 1024))
+    if largest.area > MAX_PIXELS:
+        raise PictureError(
+            f"the picture, {picture.size} pixels, has no smaller levels: give it some (a COG has), or send it smaller",
+            "too_large",
+        )
+    return picture
