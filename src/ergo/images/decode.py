@@ -206,7 +206,10 @@ def _load(file: IO[bytes], name: str, max_pixels: int, path: Path | None = None)
         better = mended(file, refusal)
         if better is None:
             raise
-        return _read(better.file, name, max_pixels, profile=better.profile)
+        try:
+            return _read(better.file, name, max_pixels, profile=better.profile)
+        except PictureError:
+            raise refusal from None
 
 
 def _read(
