@@ -10,7 +10,7 @@ from ergo.evals.summary import Figures
 from ergo.viz.palette import FLOW_COLOURS, LIGHT
 
 WIDTH, HEIGHT = 640, 440
-LEFT, RIGHT, TOP, BOTTOM = 76, 24, 40, 56
+LEFT, RIGHT, TOP, BOTTOM = 90, 24, 40, 56
 
 
 def plot(figures: Sequence[Figures]) -> str:
@@ -28,10 +28,12 @@ def plot(figures: Sequence[Figures]) -> str:
         return LEFT + (math.log10(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     parts = list(_axes(across, 10**low, 10**high))
-    for number, flow in enumerate(dict.fromkeys(_flow(one) for one in shown)):
+    legend = LEFT
+    for flow in dict.fromkeys(_flow(one) for one in shown):
         mine = ((across(one.vision_tokens or 1.0), one) for one in shown if _flow(one) == flow)
         points = sorted(mine, key=lambda point: point[0])
-        parts += _line(flow, points, number)
+        parts += _line(flow, points, legend)
+        legend += 26 + 12 * len(flow)  # telephones show its text larger
     label = "accuracy against vision tokens"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" '
@@ -84,7 +86,7 @@ def _axes(across: Callable[[float], float], low: float, high: float) -> Iterator
     yield f'<text x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">accuracy</text>'
 
 
-def _line(flow: str, points: Sequence[tuple[float, Figures]], number: int) -> Iterator[str]:
+def _line(flow: str, points: Sequence[tuple[float, Figures]], legend: int) -> Iterator[str]:
     colour = _colour(FLOW_COLOURS.get(flow, "quiet"))
     path = " ".join(f"{x:.1f},{_height(one.accuracy):.1f}" for x, one in points)
     yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
@@ -94,6 +96,5 @@ def _line(flow: str, points: Sequence[tuple[float, Figures]], number: int) -> It
         y = _height(one.accuracy)
         yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"/>'
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{escape(title)}</title></circle>'
-    x = LEFT + 140 * number  # above the axes: at most four flows
-    yield f'<circle cx="{x + 4}" cy="12" r="4" fill="{colour}"/>'
-    yield f'<text x="{x + 14}" y="16">{escape(flow)}</text>'
+    yield f'<circle cx="{legend + 4}" cy="12" r="4" fill="{colour}"/>'
+    yield f'<text x="{legend + 14}" y="16">{escape(flow)}</text>'
