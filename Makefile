@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo gpu overhead test test-slow test-engines test-gpu test-page test-corpora docs wheel clean
+.PHONY: demo gpu overhead test test-slow test-engines test-clients test-gpu test-page test-corpora docs wheel clean
 
 demo: $(VENV)/installed
 	$(RUN) -m ergo demo demo-out
@@ -27,6 +27,11 @@ test-engines: $(VENV)/installed
 	sh tests/engines/setup.sh
 	sh tests/engines/setup_verl.sh
 	$(RUN) -m pytest -m engines --timeout 3600
+
+# Other people's clients, from PyPI and npm, in environments of their own.
+test-clients: $(VENV)/installed
+	sh tests/clients/setup.sh
+	$(RUN) -m pytest -m clients -s
 
 # Everything a GPU does, in eight minutes; ARGS=--dry-run runs it at toy size on the CPU. PYTHON names another Python.
 gpu: $(VENV)/installed

@@ -145,9 +145,24 @@ def test_a_port_that_is_taken_is_one_line() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         done = ergo("serve", "--model", SCRIPTED, "--port", taken.getsockname()[1])
-    assert done.returncode == 1
+    assert done.returncode == 2
+    assert done.stdout == ""  # no address where nobody listens
+    assert done.stderr.startswith("ergo: cannot listen at 127.0.0.1:")
     assert "address already in use" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["ask", "eval", "bench", "probe"])
+def test_a_concurrency_of_nothing_is_named_as_it_was_typed(verb: str, tmp_path: Path) -> None:
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text('{"image": "a.jpg", "question": "?", "answer": "A", "options": ["a", "b"]}\n')
+    picture = tmp_path / "a.jpg"
+    Image.new("RGB", (64, 48)).save(picture)
+    words = {"ask": [picture, "What is it?"], "eval": [samples]}.get(verb, [])
+    done = ergo(verb, *words, "--concurrency", 0, "--model", SCRIPTED)
+    assert done.returncode == 2
+    assert "--concurrency" in done.stderr
+    assert "batch_size" not in done.stderr
 
 
 def until(true: Any) -> None:

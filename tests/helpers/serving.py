@@ -19,7 +19,7 @@ from ergo.backends.scripted import ScriptedBackend
 from ergo.core.messages import Request
 from ergo.families import QWEN2_5_VL
 from ergo.serve.app import Server
-from ergo.serve.run import Lifetime
+from ergo.serve.run import Lifetime, listen
 from ergo.serve.settings import Settings
 
 
@@ -46,10 +46,8 @@ def scripted(script: Any = echo, seconds: float = 0.0, parallel: bool = True, re
 def serving(opened: Model | Callable[[], Model], settings: Settings | None = None, ready: bool = True) -> Iterator[str]:
     """The server's address while it runs. ready: once its model is open."""
     settings = settings or Settings()
-    server = Lifetime(
-        Server((lambda: opened) if isinstance(opened, Model) else opened, settings), settings, "127.0.0.1", 0
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
+    server = Lifetime(Server((lambda: opened) if isinstance(opened, Model) else opened, settings), settings)
+    thread = threading.Thread(target=server.run, args=(listen("127.0.0.1", 0),), daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)

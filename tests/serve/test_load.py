@@ -23,7 +23,7 @@ import pytest
 from serving import chat_body, data_uri, echo, scripted, serving
 
 from ergo.api import BUNDLED as DEMO
-from ergo.backends import open_backend
+from ergo.backends import Model, open_backend
 from ergo.core.flows import Question, coarse_to_fine
 from ergo.core.messages import Request
 from ergo.core.runner import drive
@@ -132,6 +132,39 @@ def test_two_hundred_clients_get_their_own_answers() -> None:
     assert memory[-1] < 1.1 * memory[half] + 10
 
 
+def test_five_thousand_requests_leave_memory_as_it_was() -> None:
+    """Answered, streamed, refused, and left by their clients, sixteen at a time."""
+
+    async def some(address: str, count: int) -> Counter[str]:
+        seen: Counter[str] = Counter()
+        numbers = iter(range(count))
+
+        async def one_after_the_other() -> None:
+            async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+                for number in numbers:
+                    act = (_plain, _plain, _refused, _plain, _leaver)[number % 5]
+                    seen[await act(client, number)] += 1
+
+        await asyncio.gather(*(one_after_the_other() for _ in range(16)))
+        return seen
+
+    with server("scripted", concurrency=64) as (address, pid):
+        memory, seen = [], Counter[str]()
+        for _ in range(6):  # the first thousand warms it up
+            seen += asyncio.run(some(address, 1000))
+            memory.append(resident(pid))
+        left = httpx.get(f"{address}/health").json()["in_progress"]
+    print(f"\n{dict(seen)}; resident after each thousand: {', '.join(f'{one:.0f}' for one in memory)} MiB")
+    assert set(seen) == {"own answer", "400", "left"}
+    assert left == 0
+    assert memory[-1] < 1.05 * memory[0] + 5
+
+
+async def _refused(client: httpx.AsyncClient, number: int) -> str:
+    reply = await client.post("/v1/chat/completions", json=chat_body(f"#{number}", PICTURE, n=2))
+    return str(reply.status_code)
+
+
 def test_sixteen_clients_share_the_shipped_model() -> None:
     samples = list(read_samples(DEMO / "samples.jsonl"))
     uris = [f"data:image/jpeg;base64,{base64.b64encode(Path(str(one.image)).read_bytes()).decode()}" for one in samples]
@@ -161,9 +194,14 @@ def seeing(request: Request) -> str:
     return echo(request)
 
 
+def looking() -> Model:
+    """A model that needs no time, and looks."""
+    return scripted(seeing, record=False)
+
+
 def test_the_server_adds_little_to_the_bare_flow() -> None:
     """In turns: the flow alone from the same bytes, and through the server, one at a time."""
-    opened = scripted(seeing, record=False)
+    opened = looking()
     body = chat_body("#1", PICTURE)
     bare: list[float] = []
     served: list[float] = []

@@ -134,7 +134,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": data_uri((8, 8))}}
     ("change", "name"),
     [
         ({"n": 2}, "n "), ({"logprobs": True}, "logprobs"), ({"tools": [{"type": "function"}]}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"), ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"response_format": {"type": "grammar"}}, "response_format"), ({"presence_penalty": 0.5}, "presence_penalty"),
         ({"reasoning_effort": "low"}, "reasoning_effort"), ({"guided_json": {"a": 1}}, "guided_json"),
         ({"modalities": ["audio"]}, "modalities"), ({"logit_bias": {"1": 1}}, "logit_bias"),
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
@@ -149,7 +149,9 @@ IMAGE = {"type": "image_url", "image_url": {"url": data_uri((8, 8))}}
             )
         ),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x", "detail": "low"}}, PART]}]}, "detail"),
-        ({"messages": [{"role": "user", "content": [IMAGE, IMAGE, PART]}]}, "2 pictures"),
+        ({"messages": [{"role": "user", "content": [IMAGE, IMAGE, PART]}], "ergo": {"flow": "as_needed"}}, "2 pictures"),
+        ({"messages": [{"role": "user", "content": [PART | {"weight": 2}]}]}, "messages.0.content.0.weight"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x", "crop": 1}}, PART]}]}, "image_url.crop"),
         ({"messages": [{"role": "user", "content": "x"}], "ergo": {"options": ["a"]}}, "ergo.options"),
         ({"ergo": {"region": [1, 2, 3, 4]}}, "ergo.region"),
     ],

@@ -44,6 +44,7 @@ SAMPLING = pa.struct(
         "top_p": pa.float64(),
         "seed": pa.int64(),
         "stop": pa.list_(pa.string()),
+        "response_format": pa.string(),
     }
 )
 SCHEMA = pa.schema(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ergo.backends.settings import EndpointSettings, LocalSettings, ServerName
 from ergo.cli.screen import hide_loading_bars, note
+from ergo.core.errors import UsageError
 from ergo.families import FAMILIES
 from ergo.images.encode import Format
 
@@ -170,6 +171,8 @@ def model_from(args: argparse.Namespace, **defaults: Any) -> Model:
     from ergo.backends import open_backend, settings_of
     from ergo.images.memory import give_freed_memory_back
 
+    if getattr(args, "concurrency", 1) < 1:  # before it is a batch size, of which nobody has spoken
+        raise UsageError(f"--concurrency is at least 1, not {args.concurrency}")
     give_freed_memory_back()
     settings = {name: value for name, value in vars(args).items() if name in SETTINGS}
     if settings_of(args.model) is LocalSettings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ergo.backends.loopback import LOOPBACK
 from ergo.cli.model import add_model_arguments, model_from
-from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, note, say
+from ergo.cli.screen import ALL_ANSWERED, note, say
 from ergo.core.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
@@ -92,22 +92,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped."""
     try:
-        from ergo.serve.run import serve
+        from ergo.serve.run import listen, serve
     except ImportError as error:
         raise MissingExtra("ergo serve", "serve") from error
     if min(args.concurrency, args.max_tokens) < 1 or args.deadline <= 0 or not 0 < args.port < 65536:
         raise UsageError("--concurrency, --max-tokens, --deadline and --port are positive, a port below 65536")
     settings = settings_of(args)
     logging.getLogger("ergo").setLevel(logging.INFO)  # one line a request
+    sockets = listen(args.host, args.port)
     say(f"{args.model} at http://{args.host}:{args.port}/v1; the page is http://{args.host}:{args.port}/")
     if args.server_key:
         note("a key on the command line can be read in ps by everyone here: put it in ERGO_SERVER_KEY")
     if args.host not in LOOPBACK and settings.api_key is None:
         note("anyone who reaches this machine may use it: ERGO_SERVER_KEY asks for a key")
-    try:
-        serve(lambda: model_from(args, batch_size=settings.limits.batch), settings, args.host, args.port)
-    except SystemExit:  # it could not start, and has said why: a port that is taken
-        return SOME_FAILED
+    serve(lambda: model_from(args, batch_size=settings.limits.batch), settings, sockets)
     return ALL_ANSWERED
 
 

@@ -9,6 +9,7 @@ from ergo.core.view import View
 Role = Literal["system", "user", "assistant"]
 Expected = Literal["text", "region", "fractions"]
 Part = str | View
+Chat = tuple["Message", ...]
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,6 @@ def whole_text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-Chat = tuple[Message, ...]
-
-
 @dataclass(frozen=True)
 class Sampling:
     """How a reply is decoded. max_tokens: generated ones. temperature: below 0.001 (1e-40 divides by zero) is greedy."""
@@ -47,12 +45,13 @@ class Sampling:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    response_format: str = ""  # JSON: the form that an endpoint holds it to, in OpenAI's words; any where empty
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise UsageError(f"a reply needs room for at least 1 token, not {self.max_tokens}")
-        seed = abs(self.seed or 0)
-        if not (0 <= self.temperature <= 100 and 0 < self.top_p <= 1 and seed < 2**63 and all(self.stop)):
+        bounded = 0 <= self.temperature <= 100 and 0 < self.top_p <= 1 and abs(self.seed or 0) < 2**63
+        if not bounded or "" in self.stop:
             raise UsageError("temperature is 0 to 100, top_p above 0 to 1, seed of 64 bits, no stop string empty")
         object.__setattr__(self, "temperature", self.temperature if self.temperature >= 1e-3 else 0.0)
 

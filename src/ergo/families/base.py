@@ -32,6 +32,7 @@ class ModelFamily:
         tell" (`caution.cautious`), with this line; empty for a model that is asked about anything.
     no_thinking: body fields of a request that switch its thinking off, as JSON; empty where it does not
         think or cannot be switched.
+    several_pictures: whether one question may be about several pictures at once.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelFamily:
     no_thinking: str = ""
     knows: str = ""
     max_reply: int | None = None
+    several_pictures: bool = True
 
     def token_budget(self, tokens: int, patch: int | None = None) -> TokenBudget:
         """At most `tokens` vision tokens a look, by this family's rule. patch: what the checkpoint says."""

@@ -8,5 +8,13 @@ KNOWS = (
     "8 patterns on their tags); for photographs, name a real model: --model hf:FOLDER, openai:URL or ollama:NAME"
 )
 FAMILY = ModelFamily(
-    "ergo_tiny", TERSE, "thousandths", 28, 100, served=("ergo-tiny(-cold)?",), knows=KNOWS, max_reply=64
+    "ergo_tiny",
+    TERSE,
+    "thousandths",
+    28,
+    100,
+    served=("ergo-tiny(-cold)?",),
+    knows=KNOWS,
+    max_reply=64,
+    several_pictures=False,
 )

@@ -193,20 +193,22 @@ def _parquet_records(source: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
         heavy = [name for name in schema.names if "binary" in str(schema.field(name).type)]
         wanted = [name for name in schema.names if name not in columns.aside or name not in heavy]
         number = 0
-        for batch in parquet.iter_batches(ROWS if heavy else PLAIN_ROWS, columns=wanted):
+        for batch in parquet.iter_batches(ROWS if heavy else PLAIN_ROWS, columns=wanted, use_threads=False):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{source}, row {number}", row
 
 
-def _parquet(source: str | Path, file: Any) -> Any:
+def _parquet(source: str | Path, file: IO[bytes]) -> Any:
+    """Arrow opens what lies on this disk itself, and reads in this thread alone: its own threads would still hold a
+    Python file when the interpreter ends, and abort it."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtra("reading Parquet files", "eval") from error
     try:
-        return pyarrow.parquet.ParquetFile(file)
+        return pyarrow.parquet.ParquetFile(file if "://" in str(source) else pyarrow.OSFile(str(source)))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{source} cannot be read as parquet: {error}") from error
 
@@ -216,7 +218,7 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     with opened(str(path)) as file:
         parquet = _parquet(path, file)
         there = [column for column in columns if column in parquet.schema_arrow.names]
-        for batch in parquet.iter_batches(ROWS, columns=there):
+        for batch in parquet.iter_batches(ROWS, columns=there, use_threads=False):
             yield from batch.to_pylist()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import replace
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,25 @@ from starlette.middleware.cors import CORSMiddleware
 
 from ergo.backends import Model
 from ergo.core.errors import PictureError, UsageError
-from ergo.core.flows import Answer, Flow, Question, start_flow
-from ergo.core.messages import Request as ModelRequest
+from ergo.core.flows import Flow, Question, start_flow
 from ergo.core.messages import Sampling
 from ergo.core.runner import Trace, Turn
+from ergo.core.view import SourcePicture
+from ergo.serve.bodies import Bodies, Parsed
 from ergo.serve.chat import ChatRequest, Query, read_query, read_request
-from ergo.serve.engine import Busy, Engine, NotReady
+from ergo.serve.engine import Busy, Endpoint, Engine, NotReady
+from ergo.serve.flows import Held, passed_through, together
 from ergo.serve.gate import Gate
-from ergo.serve.meters import CHAT, Meters
+from ergo.serve.meters import CHAT, RESPONSES, Meters
 from ergo.serve.page import Page
 from ergo.serve.pictures import DecodeMemory, EncodedPicture, open_picture, read_picture
-from ergo.serve.replies import DONE, HEARTBEAT, Envelope, Json, Refused, event, refused
+from ergo.serve.replies import HEARTBEAT, ChatReply, Envelope, Json, Refused, Reply, refused
+from ergo.serve.responses import ResponsesReply, ResponsesRequest, read_responses_request
 from ergo.serve.settings import Settings
+from ergo.serve.structured import FIELDS, AnswerFormat
 from ergo.traces.run import Running
 
 log = logging.getLogger(__name__)
-
-MIN_RATE = 16_000  # bytes a second of a body, after its first five seconds
 
 
 class Server:
@@ -68,9 +70,6 @@ def _application(routes: Routes, settings: Settings, engine: Engine) -> FastAPI:
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # browsers' OpenAI clients send a dozen x-stainless-... ones
         )
-    schema = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    parts = schema.pop("$defs")
-    body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
     codes = (400, 401, 404, 408, 413, 415, 429, 500, 502, 503, 504)
     errors: dict[int | str, dict[str, Any]] = {code: {} for code in codes}
     for path, route, extra in (
@@ -82,7 +81,12 @@ def _application(routes: Routes, settings: Settings, engine: Engine) -> FastAPI:
         app.add_api_route(path, route, methods=["GET"], **extra)
     app.add_api_route("/health", routes.health, methods=["HEAD"], include_in_schema=False)
     Page().add_to(app)
-    app.add_api_route(CHAT, routes.chat, methods=["POST"], openapi_extra=body, responses=errors)
+    parts: dict[str, Any] = {}
+    for path, answer, kind in ((CHAT, routes.chat, ChatRequest), (RESPONSES, routes.responses, ResponsesRequest)):
+        schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+        parts |= schema.pop("$defs")
+        body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+        app.add_api_route(path, answer, methods=["POST"], openapi_extra=body, responses=errors)
     app.openapi().setdefault("components", {}).setdefault("schemas", {}).update(parts)
     return app
 
@@ -106,7 +110,8 @@ class Routes:
         self.settings = settings
         self.engine = engine
         self.meters = meters
-        self._bodies = settings.limits.bodies
+        self._bodies = Bodies(settings.limits)
+        self._parsing = threading.Lock()  # one at a time: each megabyte parsed holds Python's lock
         self._memory = DecodeMemory(settings.limits.decode)
 
     async def health(self) -> Response:
@@ -166,60 +171,29 @@ class Routes:
                 401, "the API key is missing or wrong", "authentication_error", **{"www-authenticate": "Bearer"}
             )
 
-    async def _body(self, request: Request, held: ExitStack) -> bytes:
-        """The body, read no further than its limit and the room there is for all of them.
-
-        A page elsewhere cannot send this content type unasked.
-        """
-        limits = self.settings.limits
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise Refused(415, "send application/json")
-        too_much = Refused(413, f"the body has more than {limits.body:,} bytes")
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > limits.body:
-            raise too_much
-        self._hold(int(declared) if declared.isdecimal() else 0, held)
-        body, started = bytearray(), time.perf_counter()
-        stream = request.stream().__aiter__()
-        while True:
-            try:
-                async with asyncio.timeout(limits.idle_seconds):
-                    chunk = await anext(stream)
-            except StopAsyncIteration:
-                return bytes(body)
-            except TimeoutError:
-                raise Refused(408, "the body took too long to arrive", connection="close") from None
-            body += chunk
-            if len(body) > limits.body:
-                raise too_much
-            if not declared.isdecimal():
-                self._hold(len(chunk), held)
-            if len(body) < (time.perf_counter() - started - 5) * MIN_RATE:
-                raise Refused(408, "the body took too long to arrive", connection="close")
-
-    def _hold(self, size: int, held: ExitStack) -> None:
-        """Room for so many more bytes of bodies, given back with `held`."""
-        if size > self._bodies:
-            raise Refused(429, "the server holds as many bytes as it can; try again", "rate_limit_error",
-                          **{"retry-after": "2"})  # fmt: skip
-        self._bodies -= size
-        held.callback(self._give_back, size)
-
-    def _give_back(self, size: int) -> None:
-        self._bodies += size
-
     # ── answering ──────────────────────────────────────────────────────────────────────────────
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
+        return await self._answer(request, read_request, _chat_reply)
+
+    async def responses(self, request: Request) -> Response:
+        """POST /v1/responses."""
+        return await self._answer(request, read_responses_request, ResponsesReply.to)
+
+    async def _answer(
+        self,
+        request: Request,
+        read: Callable[[Parsed], ChatRequest],
+        reply_to: Callable[[ChatRequest, Envelope], Reply],
+    ) -> Response:
         ends = asyncio.get_running_loop().time() + self.settings.limits.deadline
         self._let_in(request)
         with ExitStack() as held:
             try:
                 self.engine.model  # noqa: B018  before anything is read
                 held.enter_context(self.engine.place())
-                body = await self._body(request, held)
-                chat, flow, envelope = await asyncio.to_thread(self._read, body, held)
+                body = await self._bodies.read(request, held)
+                chat, flow, envelope = await self.engine.in_thread(self._read, body, read, held)
             except Busy as busy:
                 raise Refused(429, str(busy), "rate_limit_error", **{"retry-after": str(busy.retry_after)}) from busy
             except NotReady as error:
@@ -228,44 +202,72 @@ class Routes:
                 raise refused(error) from error
             except UsageError as error:
                 raise Refused(400, str(error)) from error
+            except RecursionError as error:
+                raise Refused(400, "the body is nested too deeply") from error
             del body
+            reply = reply_to(chat, envelope)
             if chat.stream:
-                include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
-                events = self._events(flow, ends, envelope, include_usage, request.scope)
-                return Stream(events, held.pop_all())
+                return Stream(self._events(flow, ends, reply, request.scope), held.pop_all())
             trace = await self._until_gone(request, self._driven(flow, ends))
-            return Json(envelope.completion(trace))
+            return Json(reply.whole(trace))
 
-    def _read(self, body: bytes, held: ExitStack) -> tuple[ChatRequest, Flow, Envelope]:
+    def _read(
+        self, body: bytearray, read: Callable[[Parsed], ChatRequest], held: ExitStack
+    ) -> tuple[ChatRequest, Flow, Envelope]:
         """The question, as a flow that is ready to start. In a thread: megabytes are parsed here."""
         settings, model = self.settings, self.engine.model
-        chat = read_request(body, settings.limits)
+        with self._parsing:
+            parsed = Parsed(body, settings.limits)
+            chat = read(parsed)
         self._check_model(chat.model)
-        query = read_query(chat, model.family, settings.limits)
-        answer = Sampling(
-            min(query.max_tokens or settings.max_tokens, settings.max_tokens),
-            chat.temperature or 0.0,
-            chat.top_p or 1.0,
-            chat.seed,
-        )
-        flow = self._flow(query, answer, model, held)
-        chat.messages.clear()  # the chosen picture is held as bytes; the others are not needed
-        return chat, flow, Envelope.fresh(settings.name, model.family, query.stop, query.pictures)
+        query = read_query(chat, model.family, settings.limits, parsed.names)
+        form = query.form
+        if form and form.for_the_model:
+            self._check_form(form, query, model)
+        flow = self._flow(chat, query, parsed, model, held)
+        chat.messages.clear()  # the pictures asked about are held as bytes; the others are not needed
+        options = tuple(query.options.options)
+        return chat, flow, Envelope(settings.name, model.family, query.stop, query.pictures, form, options)
 
-    def _flow(self, query: Query, answer: Sampling, model: Model, held: ExitStack) -> Flow:
-        if query.picture is None:
-            return _passed_through(query, answer, model)
-        settings = self.settings
+    def _check_form(self, form: AnswerFormat, query: Query, model: Model) -> None:
+        """Raises UsageError where an answer cannot be held to this form."""
+        if form.types is None and not isinstance(model.backend, Endpoint):
+            raise UsageError(
+                "response_format: this model cannot be held to that schema; "
+                f"here it is an object of some of {', '.join(FIELDS)} (docs/serve.md)"
+            )
+        if form.types is None and query.options.flow == "as_needed":
+            raise UsageError(
+                "response_format: with ergo.flow as_needed no reply is known to be the last; leave one out"
+            )
+
+    def _flow(self, chat: ChatRequest, query: Query, parsed: Parsed, model: Model, held: ExitStack) -> Flow:
+        settings, flow_name = self.settings, query.options.flow
+        most = min(query.max_tokens or settings.max_tokens, settings.max_tokens)
+        if flow_name == "as_needed":  # any reply may be a look
+            most = max(most, settings.look_tokens)
+        form = query.form.for_the_model if query.form and isinstance(model.backend, Endpoint) else ""
+        sampling = Sampling(most, chat.temperature or 0.0, 1.0 if chat.top_p is None else chat.top_p, chat.seed)
+        answer = Held(sampling, settings.look_tokens, form, query.form.schema if query.form and form else "")
+        if not query.about:
+            return answer.of(passed_through(query.chat, model.family, sampling))
         budget = min(query.options.budget or settings.budget or model.family.budget, settings.max_budget)
-        file = read_picture(query.picture, settings.sources, settings.limits)
-        ends = time.monotonic() + settings.limits.deadline
-        picture = open_picture(file, self._memory, ends, settings.limits)
+        pictures = [self._picture(url, parsed, held) for url in query.about]
+        question = Question(query.question, tuple(query.options.options))
+        config = model.look_config(budget, sampling)
+        if len(pictures) > 1:
+            return answer.of(together(pictures, question, config))
+        one = start_flow(flow_name, pictures[0], question, config, query.region)
+        return answer.of(model.family.careful(one))
+
+    def _picture(self, url: str, parsed: Parsed, held: ExitStack) -> SourcePicture:
+        limits = self.settings.limits
+        with nullcontext() if url.startswith("http") else self._parsing:  # one text of megabytes at a time
+            file = read_picture(parsed.picture(url), self.settings.sources, limits)
+        picture = open_picture(file, self._memory, time.monotonic() + limits.deadline, limits)
         if isinstance(picture, EncodedPicture):
             held.callback(picture.close)
-        question = Question(query.question, tuple(query.options.options))
-        config = model.look_config(budget, answer)
-        flow = model.family.careful(start_flow(query.options.flow, picture, question, config, query.region))
-        return _with_look_tokens(flow, settings.look_tokens)
+        return picture
 
     async def _driven(
         self, flow: Flow, ends: float, on_turn: Callable[[Turn, Running | Trace], None] | None = None
@@ -294,16 +296,14 @@ class Routes:
             task.cancel()
             gone.cancel()
 
-    async def _events(
-        self, flow: Flow, ends: float, envelope: Envelope, include_usage: bool, scope: Any
-    ) -> AsyncIterator[str]:
+    async def _events(self, flow: Flow, ends: float, reply: Reply, scope: Any) -> AsyncIterator[str]:
         """The first byte at once, each turn as it ends, a sign of life while nothing does, then the answer."""
         scope["ergo.status"] = 499  # unless it comes to its end
         turns: asyncio.Queue[tuple[Turn, Running | Trace] | None] = asyncio.Queue()
         task = asyncio.create_task(self._driven(flow, ends, lambda *turn: turns.put_nowait(turn)))
         task.add_done_callback(lambda _: turns.put_nowait(None))
         try:
-            yield envelope.begins()
+            yield reply.begins()
             while True:
                 try:
                     async with asyncio.timeout(self.settings.limits.heartbeat):
@@ -313,14 +313,14 @@ class Routes:
                     continue
                 if turn is None:
                     break
-                yield envelope.looked(*turn)
+                yield reply.looked(*turn)
             try:
-                yield envelope.ends(await task, include_usage)
+                last = reply.ends(await task)
                 scope["ergo.status"] = 200
             except Refused as refusal:
-                yield event(refusal.body)
+                last = reply.failed(refusal)
                 scope["ergo.status"] = refusal.status
-            yield DONE
+            yield last
         finally:
             task.cancel()  # a client who leaves ends the flow
 
@@ -341,24 +341,8 @@ class Stream(StreamingResponse):
                 await self._events.aclose()  # type: ignore[attr-defined]
 
 
-def _with_look_tokens(flow: Flow, look_tokens: int) -> Flow:
-    """The flow with its own limit for replies that name a region: a client's `max_tokens` is about the answer."""
-    request = next(flow)
-    while True:
-        if request.expect != "text":
-            request = replace(request, sampling=replace(request.sampling, max_tokens=look_tokens))
-        reply = yield request
-        try:
-            request = flow.send(reply)
-        except StopIteration as stop:
-            answer: Answer = stop.value
-            return answer
-
-
-def _passed_through(query: Query, sampling: Sampling, model: Model) -> Flow:
-    """Text alone: one turn, the conversation as it is."""
-    reply = yield ModelRequest(query.chat, sampling)
-    return Answer(*model.family.read_answer(reply.text))
+def _chat_reply(chat: ChatRequest, envelope: Envelope) -> ChatReply:
+    return ChatReply(envelope, bool(chat.stream_options and chat.stream_options.include_usage))
 
 
 async def _gone(request: Request) -> None:

@@ -1,8 +1,9 @@
 """A chat request, read: what it asks about which of its pictures, or the name of what cannot be honoured.
 
-The picture is the latest one of the conversation, unless `ergo.picture` counts another (0 is the first); a message
-that holds several must say which. The question is the text of the last user message; earlier exchanges go before it
-as text, for models that can take them. A conversation without a picture is passed through in one turn.
+The question is about the picture of the latest message that holds any, unless `ergo.picture` counts another (0 is
+the first); of several in that message it is about all of them, in one look, where the model can. The question is
+the text of the last user message; earlier exchanges go before it as text, for models that can take them. A
+conversation without a picture is passed through in one turn.
 
 Nothing is dropped in silence: a field, part or role that is not honoured is refused by its name. What changes no
 answer (`user`, `metadata`) and what has its neutral value (`n` 1, `tools` empty) is let pass.
@@ -10,10 +11,9 @@ answer (`user`, `metadata`) and what has its neutral value (`n` 1, `tools` empty
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,9 @@ from ergo.core.errors import UsageError
 from ergo.core.geometry import Box
 from ergo.core.messages import Message, Role, whole_text
 from ergo.families.base import ModelFamily
+from ergo.serve.bodies import Parsed
 from ergo.serve.settings import Limits
+from ergo.serve.structured import AnswerFormat
 
 HARMLESS = frozenset(
     ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
@@ -38,14 +40,21 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "repetition_penalty": (1,),
     "tool_choice": ("none", "auto"),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
 }
 """Fields that are not honoured, and the values at which that makes no difference; None, [] and {} always make none."""
 
+INSTEAD = dict.fromkeys(
+    ("tools", "tool_choice", "functions", "function_call"),
+    "response_format (json_schema) gives an answer in a form of your own",
+)
+"""What to do in place of a field that is refused, where there is something."""
+
 MESSAGE_HARMLESS = frozenset(
     ("name", "id", "reasoning_content", "reasoning", "provider_specific_fields", "cache_control")
 )
+
+PART_HARMLESS = frozenset(("cache_control",))
 
 
 class Open(BaseModel):
@@ -110,85 +119,98 @@ class ChatRequest(Open):
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: str | list[str] | None = None
+    response_format: dict[str, Any] | None = None
     ergo: ErgoOptions | None = None
 
 
 @dataclass(frozen=True)
 class Query:
-    """A question about one of the pictures of a conversation.
+    """A question about pictures of a conversation.
 
-    picture: the address of the one it is about, None for text alone. pictures: how many there are.
-    chat: the conversation as text, for passing through. max_tokens, stop: of the final answer.
+    about: the addresses of those it is about, none for text alone. pictures: how many there are in all.
+    chat: the conversation as text, for passing through. max_tokens, stop, form: of the final answer.
     """
 
     question: str
-    picture: str | None
+    about: tuple[str, ...]
     pictures: int
     chat: tuple[Message, ...]
     options: ErgoOptions
     region: Box | None
     max_tokens: int | None
     stop: tuple[str, ...]
+    form: AnswerFormat | None
 
 
-def read_request(body: bytes, limits: Limits) -> ChatRequest:
-    """The request in `body`; UsageError in one line where it is none, or asks for what is not honoured.
+Asked = TypeVar("Asked", bound=BaseModel)
 
-    JSON's own signs are counted before it is parsed: 60 MB of small objects would be gigabytes of Python ones.
-    """
-    if sum(body.count(sign) for sign in (b"{", b"[", b",")) > limits.values:
-        raise UsageError(f"the body holds more than {limits.values:,} JSON values")
+
+def validated(kind: type[Asked], value: Any) -> Asked:
+    """A body's JSON as such a request; UsageError in one line where it is none."""
     try:
-        request = ChatRequest.model_validate(json.loads(body))
+        return kind.model_validate(value)
     except ValidationError as error:
         deepest = max(error.errors(include_url=False, include_input=False), key=lambda one: len(one["loc"]))
         raise UsageError(f"{'.'.join(map(str, deepest['loc'])) or 'body'}: {deepest['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError("the body is not JSON") from error
-    _refuse(request.model_extra or {}, HARMLESS, NEUTRAL, "")
+
+
+def read_request(body: Parsed) -> ChatRequest:
+    """The request in a body; UsageError in one line where it is none, or asks for what is not honoured."""
+    request = validated(ChatRequest, body.value)
+    refuse(request.model_extra or {}, HARMLESS, NEUTRAL, "")
     for place, message in enumerate(request.messages):
         here = f"messages.{place}"
         if message.role not in ("system", "developer", "user", "assistant"):
             raise UsageError(f"{here}.role: {message.role[:50]!r} is not honoured here; there are no tools")
-        _refuse(message.model_extra or {}, MESSAGE_HARMLESS, {}, f"{here}.")
+        refuse(message.model_extra or {}, MESSAGE_HARMLESS, {}, f"{here}.")
         for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
             _check_part(part, f"{here}.content.{number}")
     return request
 
 
-def _refuse(
+def refuse(
     extra: Mapping[str, Any], harmless: frozenset[str], neutral: Mapping[str, tuple[object, ...]], at: str
 ) -> None:
+    """UsageError for the first of these fields that would change the answer."""
     for name, value in extra.items():
         empty = value is None or value == [] or value == {}
         if not (empty or name in harmless or any(value == one for one in neutral.get(name, ()))):
-            raise UsageError(f"{at}{name[:100]} is not honoured here; leave it out")
+            instead = INSTEAD.get(name, "leave it out")
+            raise UsageError(f"{at}{name[:100]} is not honoured here; {instead}")
 
 
 def _check_part(part: Part, at: str) -> None:
+    if part.type in ("text", "image_url"):  # of other types the type is what is wrong
+        refuse(part.model_extra or {}, PART_HARMLESS, {}, f"{at}.")
     if part.type == "text":
         if part.text is None:
             raise UsageError(f"{at}: a text part needs text")
     elif part.type == "image_url":
         if part.image_url is None:
             raise UsageError(f"{at}: an image_url part needs image_url.url")
-        detail = part.image_url.detail if isinstance(part.image_url, ImageUrl) else None
-        if detail not in (None, "auto", "high"):
-            raise UsageError(
-                f"{at}.image_url.detail: {detail[:50]!r} is not honoured here; ergo.budget says how closely"
-            )
+        if isinstance(part.image_url, ImageUrl):
+            refuse(part.image_url.model_extra or {}, frozenset(), {}, f"{at}.image_url.")
+            check_detail(part.image_url.detail, f"{at}.image_url.detail")
     else:
         raise UsageError(f"{at}: parts of type {part.type[:50]!r} are not honoured here; there are text and image_url")
 
 
-def read_query(request: ChatRequest, family: ModelFamily, limits: Limits) -> Query:
-    """What the conversation asks, about which of its pictures."""
-    options = request.ergo or ErgoOptions()
+def check_detail(detail: str | None, at: str) -> None:
+    """UsageError for a picture that is to be looked at less closely than this server looks."""
+    if detail not in (None, "auto", "high"):
+        raise UsageError(f"{at}: {detail[:50]!r} is not honoured here; ergo.budget says how closely")
+
+
+def read_query(request: ChatRequest, family: ModelFamily, limits: Limits, held: Collection[str] = ()) -> Query:
+    """What the conversation asks, about which of its pictures. held: names of pictures that stand for long ones."""
+    options, form = request.ergo or ErgoOptions(), AnswerFormat.read(request.response_format)
     if len(request.messages) > limits.messages:
         raise UsageError(f"the conversation holds more than {limits.messages:,} messages")
     pictures = [(place, url) for place, message in enumerate(request.messages) for url in _pictures(message)]
     if len(pictures) > limits.pictures:
         raise UsageError(f"the conversation holds {len(pictures)} pictures, at most {limits.pictures} are taken")
+    if set(held) - {url for _, url in pictures}:
+        raise UsageError("a long data: URI stands where no picture is taken; pictures are image_url parts")
     written = [_text(message) for message in request.messages]
     if sum(map(len, [*written, *options.options])) > limits.text:  # before it is looked at any closer
         raise UsageError(f"the conversation holds more than {limits.text:,} characters")
@@ -204,16 +226,21 @@ def read_query(request: ChatRequest, family: ModelFamily, limits: Limits) -> Que
     ]
     if earlier:
         question = family.prompts.earlier.format(earlier="\n".join(earlier), question=question)
+    if form and form.options:
+        if options.options not in ([], list(form.options)):
+            raise UsageError("ergo.options and the enum of response_format differ: leave one of them out")
+        options = options.model_copy(update={"options": list(form.options) if pictures else []})
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     return Query(
         question,
-        _chosen(pictures, options),
+        _chosen(pictures, options, family),
         len(pictures),
         tuple(Message(_role(role), (text,)) for role, text in texts if text),
         options,
         _region(options),
         request.max_completion_tokens or request.max_tokens,
         tuple(filter(None, stop)),
+        form,
     )
 
 
@@ -233,24 +260,29 @@ def _role(role: str) -> Role:
     return "system" if role in ("system", "developer") else "assistant" if role == "assistant" else "user"
 
 
-def _chosen(pictures: list[tuple[int, str]], options: ErgoOptions) -> str | None:
-    """The picture the question is about; UsageError where that is not clear."""
+def _chosen(pictures: list[tuple[int, str]], options: ErgoOptions, family: ModelFamily) -> tuple[str, ...]:
+    """The pictures the question is about; UsageError where that is not clear, or more than the model can look at."""
     if options.picture is not None:
         if options.picture >= len(pictures):
             raise UsageError(f"ergo.picture counts from 0; the conversation holds {len(pictures)}")
-        return pictures[options.picture][1]
+        return (pictures[options.picture][1],)
     if not pictures:
         if options.options or options.region or options.flow != "coarse_to_fine":
             raise UsageError("ergo.options, ergo.region and ergo.flow are about a picture; there is none")
-        return None
-    message, url = pictures[-1]
-    beside = sum(place == message for place, _ in pictures)
-    if beside > 1:
+        return ()
+    latest = pictures[-1][0]
+    beside = tuple(url for place, url in pictures if place == latest)
+    if len(beside) > 1 and not family.several_pictures:
         raise UsageError(
-            f"messages.{message} holds {beside} pictures and a question is about one: "
+            f"messages.{latest} holds {len(beside)} pictures and this model looks at one: "
             "send the others in messages of their own, or count the one that is meant by ergo.picture"
         )
-    return url
+    if len(beside) > 1 and "flow" in options.model_fields_set and options.flow != "one_look":
+        raise UsageError(
+            f"ergo.flow: the {len(beside)} pictures of messages.{latest} are asked about together, in one look; "
+            "leave it out, or count the one that is meant by ergo.picture"
+        )
+    return beside
 
 
 def _region(options: ErgoOptions) -> Box | None:

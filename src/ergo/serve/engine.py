@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from ergo.backends import Model
 from ergo.core.errors import BackendError, ErgoError, UsageError
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 OnTurn = Callable[[Turn, Running | Trace], None]
 Status = Literal["loading", "ready", "upstream down", "stopping", "failed"]
 Waiting = tuple[Request, "asyncio.Future[Completion | BackendError]"]
+
+Result = TypeVar("Result")
 
 PROBE_SECONDS = 4.0
 RETRY_OPENING = (1.0, 2.0, 5.0)  # seconds; the last for ever after
@@ -86,6 +88,7 @@ class Engine:
         self._seconds: deque[float] = deque([1.0], maxlen=64)
         self._ready: asyncio.Queue[Waiting] = asyncio.Queue()
         self._pixels = ThreadPoolExecutor(4, thread_name_prefix="pixels")
+        self._reading = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="reading")  # some wait for a host
         self._model_threads: ThreadPoolExecutor | None = None
 
     # ── how it is ──────────────────────────────────────────────────────────────────────────────
@@ -116,7 +119,7 @@ class Engine:
         finally:
             for task in tasks:
                 task.cancel()
-            for pool in (self._pixels, self._model_threads):
+            for pool in (self._pixels, self._reading, self._model_threads):
                 if pool:
                     pool.shutdown(wait=False, cancel_futures=True)
 
@@ -208,6 +211,10 @@ class Engine:
             log.exception("a question failed")
             self._crashes += 1
             return Trace((), None, BackendError(f"the question failed ({type(error).__name__})", "crashed"))
+
+    async def in_thread(self, work: Callable[..., Result], *values: object) -> Result:
+        """What a thread makes of these, of which there is one for each place."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work, *values)
 
     async def _in_thread(self, work: Callable[..., Running | Trace], *values: object) -> Running | Trace:
         return await asyncio.get_running_loop().run_in_executor(self._pixels, work, *values)

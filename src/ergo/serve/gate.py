@@ -14,6 +14,8 @@ from ergo.serve.settings import Settings
 log = logging.getLogger(__name__)
 access = logging.getLogger("ergo.access")
 
+MAX_HEADERS, MAX_HEAD = 100, 32_768  # as many as Apache takes
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -67,6 +69,10 @@ class Gate:
     def _refusal(self, scope: Message) -> Refused | None:
         """Why this request goes no further; None where it may."""
         headers = [(name.lower(), value) for name, value in scope["headers"]]
+        if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEAD:
+            return Refused(431, f"more than {MAX_HEADERS} headers, or {MAX_HEAD:,} bytes of them", connection="close")
+        if scope["http_version"] not in ("1.0", "1.1"):
+            return Refused(505, "HTTP/1.1 is spoken here", connection="close")
         names = [name for name, _ in headers]
         if b"content-length" in names and b"transfer-encoding" in names:
             return Refused(400, "a request has a content-length or a transfer-encoding, not both", connection="close")

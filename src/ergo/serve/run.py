@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
+import socket
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 
 from ergo.backends import Model
-from ergo.core.errors import ErgoError
+from ergo.core.errors import ErgoError, UsageError
 from ergo.serve.app import Server
 from ergo.serve.connections import bounded
 from ergo.serve.settings import Settings
@@ -25,12 +28,12 @@ class Lifetime(uvicorn.Server):
     the second ends it at once.
     """
 
-    def __init__(self, server: Server, settings: Settings, host: str, port: int) -> None:
+    def __init__(self, server: Server, settings: Settings) -> None:
         self._server, self._settings = server, settings
         self.failure: ErgoError | None = None
         self._ends: float | None = None
         config = uvicorn.Config(
-            server, host, port, http=bounded(settings.limits), ws="none", log_config=None, access_log=False,
+            server, http=bounded(settings.limits), ws="none", log_config=None, access_log=False,
             server_header=False, timeout_graceful_shutdown=2,
         )  # fmt: skip
         super().__init__(config)
@@ -62,13 +65,35 @@ class Lifetime(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(open_model: Callable[[], Model], settings: Settings, host: str, port: int) -> None:
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets at every address of the host. port: 0 for any that is free. UsageError where it is taken, or not ours."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            try:
+                sockets.append(socket.create_server(address[:2], family=family))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:  # localhost, where there is no IPv6, has another address
+                    raise
+        if not sockets:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    except (OSError, UnicodeError) as error:
+        for one in sockets:
+            one.close()
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise UsageError(f"cannot listen at {host}:{port} ({reason}): --host and --port name another place") from error
+    return sockets
+
+
+def serve(open_model: Callable[[], Model], settings: Settings, sockets: list[socket.socket]) -> None:
     """Serve until stopped. Raises what makes the model impossible to open."""
     _raise_file_limit(2 * settings.limits.connections + 256)
     server = Server(open_model, settings)
-    lifetime = Lifetime(server, settings, host, port)
+    lifetime = Lifetime(server, settings)
     server.engine.on_failure = lifetime.give_up
-    lifetime.run()
+    lifetime.run(sockets)
     if lifetime.failure:
         raise lifetime.failure
 

@@ -4,7 +4,7 @@ Of a trace
     answer          text; None where the flow failed. answer_reading: how it was read (core/reading.py)
     confidence      0 to 1 (traces/answers.py); None where the backend reports no log-probabilities
     remark          empty, cut, refused, cannot_tell (traces/answers.py); None where there is nothing to know first
-    sampling        how replies were decoded: max_tokens, temperature, top_p, seed, stop; None where nothing was asked
+    sampling        how replies were decoded: max_tokens, temperature, top_p, seed, stop, response_format; None: not asked
     region          [left, top, right, bottom], half-open, SOURCE pixels of the upright picture; None for none.
                     region_reading: how it was read. fallback: no region could be read, the whole picture was shown
     regions         all that were looked at together last (as_needed names several); region is the last of them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -49,6 +50,7 @@ class Wording:
             "seed": sampling.seed,
             "stop": list(sampling.stop) or None,
             "logprobs": self.logprobs or None,
+            "response_format": json.loads(sampling.response_format) if sampling.response_format else None,
         }
         # a top_p below 1 was asked for: it is sent until the server itself refuses it
         left_out = self.refused if sampling.top_p < 1 else self.refused | self.left_out
