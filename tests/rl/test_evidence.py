@@ -45,8 +45,9 @@ def trace_of(*replies: str | BackendError) -> Trace:
     return trace
 
 
-def rollout(*replies: str | BackendError) -> Rollout:
-    return Rollout(SAMPLE, PICTURE, trace_of(*replies), 40)
+def rollout(*replies: str | BackendError, sample: Sample | None = None) -> Rollout:
+    """About a sample of its own, unless one is given."""
+    return Rollout(sample or replace(SAMPLE), PICTURE, trace_of(*replies), 40)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,14 @@ def test_what_is_known_is_what_happened() -> None:
     assert known.right
     assert known.verified
     assert 40 < known.vision_tokens <= known.allowed_tokens == 80
+
+
+def test_equal_crops_of_a_group_are_verified_once() -> None:
+    """The script has two replies: a third call would have none."""
+    elsewhere = "<think>there</think><zoom>[0, 0, 600, 600]</zoom>"
+    rollouts = [rollout(look, ANSWER, sample=SAMPLE) for look in (LOOK, elsewhere, LOOK)]
+    verifier = scripted_verifier([ANSWER, BackendError("gone", "refused")])
+    assert [getattr(one, "verified", None) for one in gather(rollouts, verifier)] == [True, None, True]
 
 
 def test_each_verdict_goes_to_its_own_rollout() -> None:
@@ -145,7 +154,8 @@ def test_the_verifiers_errors_are_measured_on_true_and_on_wrong_crops() -> None:
 
 def test_wrong_crops_show_nothing_of_the_truth_and_true_ones_all_of_it() -> None:
     verifier = scripted_verifier([ANSWER])
-    error_rate(verifier, [(SAMPLE, PICTURE)] * 6, 0)
+    error_rate(verifier, [(replace(SAMPLE), PICTURE) for _ in range(6)], 0)
+    assert verifier.model
     backend = verifier.model.backend
     assert isinstance(backend, ScriptedBackend)
     boxes = [request.views[0].box for request in backend.requests]

@@ -37,16 +37,15 @@ RECIPES = Path(__file__).resolve().parents[2] / "src" / "ergo" / "recipes"
     ids=["float32 arithmetic", "bfloat16 arithmetic"],
 )
 def test_the_trainers_log_probabilities_are_the_samplers(bf16: bool, mean: float, most: float, tmp_path: Path) -> None:
-    """Through TRL's own batching, padding and forward, rollouts with and without a second picture mixed."""
+    """Through the trainer's own batching, padding and forward, rollouts with and without a second picture mixed."""
     trainer = make_trainer(recipe(f"trl.bf16={str(bf16).lower()}"), tmp_path)
     inputs = [trainer.train_dataset[number // 4] for number in range(8)]
     batch = trainer._generate_and_score_completions([dict(row) for row in inputs])
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-    views = {name: batch[name] for name in ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")}
     with torch.no_grad():
         logprobs, _, _ = trainer._get_per_token_logps_and_entropies(
-            trainer.model, ids, mask, batch["completion_ids"].shape[1], **views
+            trainer.model, ids, mask, batch["completion_ids"].shape[1]
         )
     sampled = (batch["tool_mask"] * batch["completion_mask"]).bool()
     assert sampled.any(1).all()
@@ -65,6 +64,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     train(RECIPE, parts, [*SMALL, "trl.max_steps=4"], allow_changed=True)
     undisturbed, resumed = rows(whole), rows(parts)
     assert sorted(undisturbed) == sorted(resumed) == [1, 2, 3, 4]
+    assert "step 4; finished" in (parts / "run.html").read_text()
     for step in (3, 4):
         for name, value in undisturbed[step].items():
             assert resumed[step][name] == pytest.approx(value, rel=1e-4, abs=1e-6), (step, name)
@@ -180,13 +180,19 @@ def test_an_adapter_is_trained_saved_and_loaded_by_ask(tmp_path: Path) -> None:
         "lora={r=4, target_modules=['q_proj', 'v_proj']}", "trl.learning_rate=1e-2", "patience=9",
         "trl.per_device_train_batch_size=4", "reward=[{name='test_grpo:every_other'}]", "min_verifier_gap=0.0",
     ]  # fmt: skip
-    folder = train(RECIPE, tmp_path / "run", settings)
+    merged = train(RECIPE, tmp_path / "run", settings, merged=True)
+    folder = tmp_path / "run" / "checkpoint"
     assert all(weight.abs().max() > 1e-3 for weight in load_file(folder / "adapter_model.safetensors").values())
     picture = next(generate("test", 1)).image
     alone = ask(picture, "What?", model=f"hf:{base}", budget=40, max_tokens=8)
     adapted = ask(picture, "What?", model=open_backend(f"hf:{base}", adapter=str(folder)), budget=40, max_tokens=8)
     assert adapted.error is None
     assert adapted.completions[0].logprobs != alone.completions[0].logprobs
+    whole = ask(picture, "What?", model=f"hf:{merged}", budget=40, max_tokens=8)
+    assert whole.completions[0].token_ids == adapted.completions[0].token_ids
+    assert whole.completions[0].logprobs == pytest.approx(adapted.completions[0].logprobs, abs=1e-4)
+    with pytest.raises(UsageError, match="--merge: the recipe has no `lora`"):
+        train(RECIPE, tmp_path / "none", [*SMALL], merged=True)
     assert adapted.turns[0].usage.prompt_tokens == alone.turns[0].usage.prompt_tokens
 
 

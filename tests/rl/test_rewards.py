@@ -104,7 +104,7 @@ def test_every_reward_has_its_value() -> None:
     assert values == pytest.approx(
         {
             "region": 1, "box": 1, "accuracy": 1, "format": 1, "smooth_box": math.exp(-1), "gated_box": math.exp(-1),
-            "coverage": 1, "iou": 0.04, "tokens": 0.25,
+            "coverage": 1, "iou": 0.04, "tokens": 0.25, "oracle": 1,
         }
     )  # fmt: skip
 
@@ -122,12 +122,24 @@ def test_every_reward_has_its_value() -> None:
         ("iou", {"region": None}, 0),
         ("coverage", {"truth": None}, None),
         ("iou", {"truth": None}, None),
+        ("oracle", {"truth": Box(40, 40, 51, 50)}, 0),
+        ("oracle", {"region": None}, 0),
+        ("oracle", {"truth": None}, None),
         ("tokens", {"vision_tokens": 80}, 0),
         ("tokens", {"vision_tokens": 20}, 0.75),
     ],
 )
 def test_what_a_reward_is_about_decides_it(name: str, changes: dict[str, object], value: float | None) -> None:
     assert REWARDS[name](seen(**changes)) == pytest.approx(value)
+
+
+def test_the_oracle_s_budget_bounds_the_region() -> None:
+    """Of 100 tokens a truth of 100 pixels in a region of 5,000 gets two."""
+    oracle = Reward("oracle", options={"budget": 100}).scorer()
+    assert oracle(seen(region=Box(0, 0, 100, 50))) == 1
+    assert oracle(seen(region=Box(0, 0, 100, 51))) == 0
+    assert Reward("oracle").scorer()(seen(region=Box(0, 0, 100, 100))) == 1  # without limit the whole picture will do
+    assert Reward("oracle", options={"budget": 100, "needed": 1.0}).scorer()(seen(region=Box(0, 0, 100, 100))) == 1
 
 
 def test_gamma_itself_is_still_small_enough() -> None:

@@ -17,12 +17,14 @@ from ergo.backends import Model
 from ergo.backends.scripted import ScriptedBackend
 from ergo.cli.train import train
 from ergo.core.errors import BackendError, PictureError, TrainingStopped, UsageError
+from ergo.core.geometry import Box
 from ergo.core.messages import Request, Sampling
 from ergo.families import ERGO_TINY
 from ergo.images.picture import Picture
 from ergo.rl import advantages
 from ergo.rl.advantages import left_out
-from ergo.rl.evidence import Failure, Verifier
+from ergo.rl.evidence import Failure, Verifier, gather
+from ergo.rl.rewards import Evidence
 from ergo.rl.source import source_of
 from ergo.rl.step import GrpoStep, roll_out
 from ergo.samples.sample import Sample, sample_to_json
@@ -62,7 +64,42 @@ def test_samples_of_equal_id_keep_their_own_pictures() -> None:
     """Two files may number their rows alike."""
     pair = [Sample("7", Picture(Image.new("RGB", size)), "?", "x") for size in ((300, 200), (200, 300))]
     rollouts = roll_out(scripted()[0], [pair[0], pair[0], pair[1]], [40] * 3, [Sampling(8)] * 3)
-    assert [one.picture for one in rollouts] == [pair[0].image, pair[0].image, pair[1].image]
+    expected = [pair[0].image, pair[0].image, pair[1].image]
+    assert [one.picture and one.picture.stored for one in rollouts] == [one.stored for one in expected]  # type: ignore[union-attr]
+
+
+def test_a_part_of_a_picture_is_cut_once() -> None:
+    """The coarse view of a group, and what both looks and the verifier are shown of a region."""
+    sample = Sample("7", Picture(Image.new("RGB", (300, 200))), "?", "x")
+    first, second = roll_out(scripted()[0], [sample, sample], [40] * 2, [Sampling(8)] * 2)
+    assert first.picture is second.picture
+    views = [request.chat[-1].views[0] for request in (*first.trace.requests, *second.trace.requests)]
+    assert len({id(view) for view in views}) == 4
+    assert len({id(view.pixels) for view in views}) == len({(view.box, view.size) for view in views}) < 4
+
+
+def test_rollouts_of_one_look_end_with_the_region() -> None:
+    sample = Sample("7", Picture(Image.new("RGB", (300, 200))), "?", "x", region=Box(0, 0, 9, 9))
+    [one] = roll_out(scripted()[0], [sample], [40], [Sampling(8)], looks=1)
+    assert len(one.trace.turns) == 1
+    assert one.trace.answer
+    assert one.trace.answer.region
+    [known] = gather([one], Verifier(None, 40))
+    assert isinstance(known, Evidence)
+    assert (known.verified, known.right, known.region) == (False, False, one.trace.answer.region)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (["verifier='none'"], "the reward region is what the verifier says"),
+        (["looks=1"], "the reward accuracy needs an answer"),
+        (["looks=3"], "looks: should be 1 or 2"),
+    ],
+)
+def test_rewards_that_nobody_can_give_are_refused(changes: list[str], line: str) -> None:
+    with pytest.raises(UsageError, match=line):
+        recipe(*changes)
 
 
 def test_scores_are_the_recipe_s_rewards_in_its_order() -> None:

@@ -11,12 +11,13 @@ from ergo.cli.screen import ALL_ANSWERED, say
 EXAMPLES = """\
   ergo recipes
   ergo recipes tiny-grpo > mine.toml
+  ergo recipes fsdp-8gpu > fsdp-8gpu.yaml
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `ergo recipes`."""
-    parser.add_argument("name", nargs="?", help="the recipe to print (default: list them all)")
+    parser.add_argument("name", nargs="?", help="the recipe, or launch file, to print (default: list them all)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from ergo import recipes
 
     if args.name:
-        say(recipes.find(args.name).read_text(encoding="utf-8").rstrip("\n"))
+        say((recipes.launch_file(args.name) or recipes.find(args.name)).read_text(encoding="utf-8").rstrip("\n"))
         return ALL_ANSWERED
     names = recipes.shipped()
     width = max(map(len, names))

@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on although the recipe or its data is another (default: refuse)",
     )
     parser.add_argument(
+        "--merge", action="store_true", help="with `lora`, write OUT/merged too, for servers that take no adapters"
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="print memory, data, verifier, first step and cost of reinforcement learning, and train nothing",
@@ -53,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         for line in plan(recipe, args.set):
             say(line)
         return ALL_ANSWERED
-    folder = train(recipe, args.out or Path("runs") / recipe.stem, args.set, args.allow_changed)
+    folder = train(recipe, args.out or Path("runs") / recipe.stem, args.set, args.allow_changed, args.merge)
     say(f"checkpoint in {folder}")
     return ALL_ANSWERED
 
@@ -73,12 +76,16 @@ def plan(recipe: Path, changes: Sequence[str] = ()) -> Iterator[str]:
     yield from dry_run(grpo_recipe(table))
 
 
-def train(recipe: Path, out: Path, changes: Sequence[str] = (), allow_changed: bool = False) -> Path:
-    """Run, or go on with, what a recipe file says; returns the folder of the checkpoint."""
+def train(
+    recipe: Path, out: Path, changes: Sequence[str] = (), allow_changed: bool = False, merged: bool = False
+) -> Path:
+    """Run, or go on with, what a recipe file says; returns the folder of the checkpoint, merged where that is asked for."""
     from ergo import recipes
 
     table = recipes.read_recipe(recipe, changes)
     kind = table.get("kind")
+    if kind == "sft" and merged:
+        raise UsageError("--merge is for reinforcement learning with `lora`")
     if kind == "sft":
         try:
             from ergo.tiny import cold_start
@@ -89,8 +96,13 @@ def train(recipe: Path, out: Path, changes: Sequence[str] = (), allow_changed: b
     if kind == "grpo":
         try:
             from ergo.rl import trainer
+            from ergo.rl.merge import check_merge, merge
             from ergo.rl.recipe import grpo_recipe
         except ImportError as error:
             raise MissingExtra("reinforcement learning", "train") from error
-        return trainer.train(grpo_recipe(table), out, allow_changed)
+        checked = grpo_recipe(table)
+        if not merged:
+            return trainer.train(checked, out, allow_changed)
+        check_merge(checked)
+        return merge(checked, trainer.train(checked, out, allow_changed), out / "merged")
     raise UsageError(f"{recipe}: no training is called {kind!r}; there are sft and grpo")

@@ -21,6 +21,12 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in HERE.glob("*.toml")))
 
 
+def launch_file(name: str) -> Path | None:
+    """The accelerate configuration of this name that ships, if there is one."""
+    inside = HERE / f"{name.removesuffix('.yaml')}.yaml"
+    return inside if inside.is_file() else None
+
+
 def find(name: str) -> Path:
     """The file of a recipe: a path, or the name of one that ships."""
     path = Path(name)

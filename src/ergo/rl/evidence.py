@@ -51,21 +51,25 @@ class Failure:
 
 @dataclass(frozen=True)
 class Verifier:
-    """The frozen model R. budget: vision tokens of the crop it is shown. matching: how its answers are graded."""
+    """The frozen model R; no model where no reward asks what it says. budget: vision tokens of the crop it is shown.
 
-    model: Model
+    matching: how its answers are graded.
+    """
+
+    model: Model | None
     budget: int
     matching: Matching = "strict"
 
     def answers(self, crops: Sequence[tuple[Sample, Picture, Box]]) -> list[bool | BackendError | PictureError]:
-        """For each crop: whether R answers rightly from it alone, or how it failed."""
+        """For each crop: whether R answers rightly from it alone, or how it failed. Crops alike are asked about once."""
+        if self.model is None:
+            return [False] * len(crops)
         config = self.model.look_config(self.budget)
-        results: list[bool | BackendError | PictureError] = [False] * len(crops)
-        jobs = ((number, partial(_look, crop, config)) for number, crop in enumerate(crops))
-        for trace in run(jobs, self.model.backend, concurrency=max(1, len(crops))):
-            assert isinstance(trace.tag, int)
-            results[trace.tag] = trace.error or answered_right(crops[trace.tag][0], trace, self.matching)
-        return results
+        distinct = {(id(sample), box): (sample, picture, box) for sample, picture, box in crops}
+        jobs = ((key, partial(_look, crop, config)) for key, crop in distinct.items())
+        traces = {trace.tag: trace for trace in run(jobs, self.model.backend, concurrency=max(1, len(distinct)))}
+        found = [(sample, traces[id(sample), box]) for sample, _, box in crops]
+        return [trace.error or answered_right(sample, trace, self.matching) for sample, trace in found]
 
 
 def _look(crop: tuple[Sample, Picture, Box], config: LookConfig) -> Flow:

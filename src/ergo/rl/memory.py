@@ -50,8 +50,8 @@ def memory_plan(recipe: GrpoRecipe, start: str) -> list[Part]:
     trl = trl_config(recipe, ".")
     text = config.get_text_config()
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    completion = recipe.budget + 2 * recipe.max_completion_length + PROMPT_TOKENS // 2
-    length = recipe.budget + completion + PROMPT_TOKENS // 2
+    sampled = recipe.looks * recipe.max_completion_length
+    length = recipe.looks * recipe.budget + sampled + PROMPT_TOKENS
     at_once = trl.per_device_train_batch_size * trl.steps_per_generation
     tokens = trl.per_device_train_batch_size * length
     kept = 1 if trl.gradient_checkpointing else ACTIVATIONS
@@ -66,8 +66,8 @@ def memory_plan(recipe: GrpoRecipe, start: str) -> list[Part]:
              4 * at_once * length * text.num_hidden_layers * text.num_key_value_heads * head),
         Part(f"activations of {trl.per_device_train_batch_size} rollouts in the update"
              f"{', recomputed layer by layer' if trl.gradient_checkpointing else ''} (estimate)", activations),
-        Part(f"logits of {completion} tokens over {text.vocab_size} words, three times in float32",
-             12 * trl.per_device_train_batch_size * completion * text.vocab_size),
+        Part(f"logits of {sampled} sampled tokens over {text.vocab_size} words, three times in float32",
+             12 * trl.per_device_train_batch_size * sampled * text.vocab_size),
     ]  # fmt: skip
     if trl.beta and recipe.lora is None:
         parts.insert(3, Part(f"the reference that beta = {trl.beta:g} wants, as many weights again", weights, True))

@@ -34,14 +34,22 @@ MAY_CHANGE = frozenset(
 """Keys on which nothing that is learnt depends: they may differ when a run goes on."""
 
 
+NO_VERIFIER = "none"
+ASKS_VERIFIER = frozenset({"region"})
+ASKS_ANSWER = frozenset({"accuracy", "format", "gated_box"})
+"""Rewards that want a verifier, and a second look."""
+
+
 class GrpoRecipe(RecipeTable):
     """Reinforcement learning (paper section 4, by TRL's GRPOTrainer).
 
     start: the policy: a checkpoint's folder, a Hub name, or a model of this package. verifier: the frozen model R,
-        any model name that `open_backend` takes; None for `start` itself, frozen. seed: of data and sampling.
+        any model name that `open_backend` takes; None for `start` itself, frozen; "none" where no reward asks it.
+    seed: of data and sampling.
     data, samples: where questions come from (rl/source.py), and how many of the world's (0: a file is read whole).
     budget: vision tokens of each look, and of the crop that the verifier sees. budgets: those of rollouts instead,
         alternated question by question, so that no budget is forgotten.
+    looks: 2, or 1: rollouts end with the region, where no reward asks for an answer.
     max_completion_length: most tokens of each reply. temperature: of rollouts.
     average: the final weights are the mean of this many of the last saved checkpoints (0: those of the last step).
         Near an optimum half of what separates two checkpoints is noise, and a mean takes it out (stochastic weight
@@ -71,6 +79,7 @@ class GrpoRecipe(RecipeTable):
     trl: Mapping[str, Any]
     verifier: str | None = None
     budgets: tuple[PositiveInt, ...] = ()
+    looks: Literal[1, 2] = 2
     temperature: Annotated[float, Field(gt=0)] = 1.0
     average: NonNegativeInt = 0
     probe: NonNegativeInt = 0
@@ -91,6 +100,12 @@ class GrpoRecipe(RecipeTable):
             raise UsageError("probe: outcomes of one rollout cannot be mixed: 0, or 2 and more")
         for reward in self.rewards:
             _check_options(reward)
+            if self.verifier == NO_VERIFIER and reward.name in ASKS_VERIFIER:
+                raise UsageError(
+                    f"the reward {reward.name} is what the verifier says: verifier cannot be {NO_VERIFIER!r}"
+                )
+            if self.looks == 1 and reward.name in ASKS_ANSWER:
+                raise UsageError(f"the reward {reward.name} needs an answer: looks is 2, not 1")
             if reward.turn and "multi_objective_aggregation" in self.trl:
                 raise UsageError(
                     f"the reward {reward.name} names a turn: each turn's rewards are summed, "

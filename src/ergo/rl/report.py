@@ -1,21 +1,17 @@
-"""What a run says of itself: measurements of each step, and saved examples."""
+"""What a run says of itself: measurements of each step."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
-from ergo.core.flows import Question
 from ergo.rl.evidence import Failure, Rollout
 from ergo.rl.rewards import Evidence
-from ergo.viz import picture_of
 
 NAN = float("nan")
-EXAMPLES = 3  # rollouts saved as pictures each time
 
 
 class Timed:
@@ -63,12 +59,3 @@ def measurements(
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else NAN
-
-
-def save_examples(folder: Path, step: int, rollouts: Sequence[Rollout]) -> None:
-    """A few rollouts of this step as pictures."""
-    folder.mkdir(exist_ok=True)
-    for number, one in enumerate(rollouts[:: max(1, len(rollouts) // EXAMPLES)][:EXAMPLES]):
-        if one.picture:
-            drawn = picture_of(one.trace, one.picture, Question(one.sample.question, one.sample.choices))
-            drawn.save(folder / f"step-{step:05}-{number}.png")

@@ -105,6 +105,27 @@ def coverage(evidence: Evidence) -> float | None:
     return evidence.region.coverage_of(evidence.truth) if evidence.region else 0.0
 
 
+def oracle(evidence: Evidence, budget: int = 0, needed: float = 2.0) -> float | None:
+    """What a verifier without faults would say: 1 if the region holds more than 99 % of the truth, and shows it large enough.
+
+    budget: vision tokens of the verifier, spread over the region; the truth must get `needed` of them to be read. 0: so
+    many that any region will do. So R costs nothing and has no errors, and whether growing pays is a matter of `budget`
+    alone (tools/oracle_ablation.py).
+
+    >>> truth, region = Box(0, 0, 10, 10), Box(0, 0, 50, 50)
+    >>> seen = partial(Evidence, Size(100, 100), right=True, verified=True, well_formed=True, truth=truth,
+    ...                vision_tokens=8, allowed_tokens=8)
+    >>> oracle(seen(region=region)), oracle(seen(region=region), 100), oracle(seen(region=region), 49)
+    (1.0, 1.0, 0.0)
+    """
+    if evidence.truth is None:
+        return None
+    region = evidence.region
+    if region is None or region.coverage_of(evidence.truth) <= 0.99:
+        return 0.0
+    return float(not budget or budget * evidence.truth.area / region.area >= needed)
+
+
 def iou(evidence: Evidence) -> float | None:
     """Intersection over union with the true region. None where none is known."""
     if evidence.truth is None:
@@ -127,6 +148,7 @@ REWARDS: Mapping[str, Callable[..., float | None]] = MappingProxyType(
         "gated_box": gated_box,
         "coverage": coverage,
         "iou": iou,
+        "oracle": oracle,
         "tokens": tokens_saved,
     }
 )

@@ -17,16 +17,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ergo.backends import Model
 from ergo.backends.transformers.processor import Processor
 from ergo.core.errors import PictureError
-from ergo.core.flows import Flow, LookConfig, Question, coarse_to_fine
-from ergo.core.messages import Sampling
+from ergo.core.flows import Answer, Flow, LookConfig, Question, coarse_to_fine
+from ergo.core.geometry import Box, Size
+from ergo.core.messages import Request, Sampling
+from ergo.core.view import SourcePicture, View
 from ergo.images.address import open_picture
 from ergo.images.picture import Picture
 from ergo.rl.episode import Episode, episode_of
@@ -48,7 +51,7 @@ class GrpoStep:
     processor: Processor
 
     def rollouts(self, policy: Model, numbers: Sequence[int], step: int, first_place: int) -> list[Rollout]:
-        """Two looks at each question, sampled.
+        """Two looks at each question, sampled; one where the recipe says so.
 
         first_place: of this process's rollouts among those of all. Each place of each step has a seed of
         its own, so a resumed run samples what the undisturbed one would have.
@@ -62,6 +65,7 @@ class GrpoStep:
             [samples[number] for number in numbers],
             [budgets[number % len(budgets)] for number in numbers],
             [Sampling(recipe.max_completion_length, recipe.temperature, seed=seed) for seed in seeds],
+            recipe.looks,
         )
 
     def evidence(self, rollouts: Sequence[Rollout]) -> list[Evidence | Failure]:
@@ -80,9 +84,9 @@ class GrpoStep:
 
 
 def roll_out(
-    policy: Model, samples: Sequence[Sample], budgets: Sequence[int], sampling: Sequence[Sampling]
+    policy: Model, samples: Sequence[Sample], budgets: Sequence[int], sampling: Sequence[Sampling], looks: int = 2
 ) -> list[Rollout]:
-    """One coarse-to-fine flow for each sample, all at once, by the code of `ask`.
+    """One coarse-to-fine flow for each sample, all at once, by the code of `ask`; only its first look where `looks` is 1.
 
     The rollouts of a group are of one Sample, whose picture is opened once. Where it cannot be opened, they fail, and
     no others.
@@ -90,12 +94,26 @@ def roll_out(
     pictures = _Pictures()
     jobs = []
     for place, (sample, budget, how) in enumerate(zip(samples, budgets, sampling, strict=True)):
-        jobs.append((place, partial(_two_looks, sample, pictures, policy.look_config(budget, how))))
+        jobs.append((place, partial(_looks, looks, sample, pictures, policy.look_config(budget, how))))
     traces = {trace.tag: trace for trace in run(jobs, policy.backend, concurrency=max(1, len(jobs)))}
     return [
         Rollout(sample, pictures.opened(sample), traces[place], budget)
         for place, (sample, budget) in enumerate(zip(samples, budgets, strict=True))
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown(Picture):
+    """A picture that keeps the parts it was shown in: a group shares the coarse one, the verifier and the update the close ones."""
+
+    @cached_property
+    def _parts(self) -> dict[tuple[Box, Size], Image.Image]:
+        return {}
+
+    def part(self, box: Box, size: Size) -> Image.Image:
+        if (box, size) not in self._parts:
+            self._parts[box, size] = super().part(box, size)
+        return self._parts[box, size]
 
 
 class _Pictures:
@@ -108,7 +126,8 @@ class _Pictures:
         """By the sample itself, not by its id: ids of different files may be equal."""
         if id(sample) not in self._found:
             try:
-                self._found[id(sample)] = open_picture(sample.image)
+                opened = open_picture(sample.image)
+                self._found[id(sample)] = _Shown(opened.stored, opened.name)
             except PictureError as error:
                 self._found[id(sample)] = error
         found = self._found[id(sample)]
@@ -121,8 +140,17 @@ class _Pictures:
         return None if isinstance(found, PictureError) else found
 
 
-def _two_looks(sample: Sample, pictures: _Pictures, config: LookConfig) -> Flow:
-    return coarse_to_fine(pictures.open(sample), Question(sample.question, sample.choices), config)
+def _looks(count: int, sample: Sample, pictures: _Pictures, config: LookConfig) -> Flow:
+    flow = coarse_to_fine if count == 2 else first_look
+    return flow(pictures.open(sample), Question(sample.question, sample.choices), config)
+
+
+def first_look(picture: SourcePicture, question: Question, config: LookConfig) -> Flow:
+    """Coarse-to-fine up to its region: for rewards that ask for no answer."""
+    coarse = View.of(picture, config.coarse)
+    first = yield Request(config.family.ask_region(coarse, question.text), config.sampling, expect="region")
+    region = config.family.read(first.text, coarse).region
+    return Answer("", "empty", (region.box,) if region.box else (), region.reading)
 
 
 def _score(scorer: Callable[[Evidence], float | None], evidence: Evidence | Failure) -> float:

@@ -28,7 +28,7 @@ from ergo.images.address import open_picture
 from ergo.recipes import weights
 from ergo.recipes.run_folder import training_run
 from ergo.rl.evidence import Verifier, answered_right, error_rate
-from ergo.rl.recipe import MAY_CHANGE, GrpoRecipe
+from ergo.rl.recipe import MAY_CHANGE, NO_VERIFIER, GrpoRecipe
 from ergo.rl.source import Source, source_of
 from ergo.rl.step import GrpoStep, roll_out, seed_of
 from ergo.rl.trl_bridge import TrlTrainer
@@ -73,11 +73,15 @@ def _train(recipe: GrpoRecipe, source: Source, out: Path) -> Path:
 
 def frozen_verifier(recipe: GrpoRecipe, start: str) -> Verifier:
     """R: the recipe's, or the policy as it starts; it is shown crops at the budget of the policy's looks."""
-    return Verifier(open_backend(recipe.verifier or f"hf:{start}"), recipe.budget, recipe.matching)
+    model = None if recipe.verifier == NO_VERIFIER else open_backend(recipe.verifier or f"hf:{start}")
+    return Verifier(model, recipe.budget, recipe.matching)
 
 
 def check_verifier(verifier: Verifier, source: Source, recipe: GrpoRecipe, measured: Path) -> None:
     """Measure how well the verifier tells true crops from wrong ones, and stop before the first step if it does not."""
+    if verifier.model is None:
+        measured.write_text("null\n")
+        return
     samples = []
     for sample in (source[number] for number in range(min(PROBED, len(source)))):
         try:

@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl
 from ergo.core.errors import TrainingStopped
 from ergo.core.messages import Sampling
 from ergo.rl.evidence import Rollout, answered_right
+from ergo.rl.page import write_page
 from ergo.rl.recipe import GrpoRecipe
 from ergo.rl.source import source_of
 from ergo.rl.step import roll_out
@@ -52,11 +53,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if every and (state.global_step % every == 0 or state.global_step == state.max_steps):
             self._validate(args, state)
 
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.trainer.accelerator.is_main_process:
+            write_page(self.out, [reward.name for reward in self.recipe.rewards], running=False)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         if self.trainer.accelerator.is_main_process:
             row = {"step": state.global_step} | {name: _short(value) for name, value in logs.items()}
             with (self.out / "log.jsonl").open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
+            write_page(self.out, [reward.name for reward in self.recipe.rewards], running=True)
             log.info("%s", row)
         if any(isinstance(logs.get(name), float) and math.isnan(logs[name]) for name in ("loss", "grad_norm")):
             raise TrainingStopped(

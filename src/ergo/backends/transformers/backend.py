@@ -32,6 +32,7 @@ from ergo.backends.transformers.bridge import (
     joined,
     kept_of,
     part_of,
+    select_rows,
 )
 from ergo.backends.transformers.constrain import RegionForcer
 from ergo.backends.transformers.loading import load_checkpoint
@@ -77,6 +78,21 @@ class Row:
     @property
     def views_seen(self) -> int:
         return len(self.past.prepared.views) if self.past else 0
+
+
+def _distinct(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
+    """Rows that begin different conversations, or go on with one; and for each row the place of its like among them."""
+    found: dict[Any, int] = {}
+    distinct: list[Row] = []
+    places = []
+    for number, row in enumerate(rows):
+        shown = ((id(view.picture), view.box, view.size) for view in row.prepared.views)
+        key = number if row.past else (row.prepared.ids, *shown)
+        if key not in found:
+            found[key] = len(distinct)
+            distinct.append(row)
+        places.append(found[key])
+    return distinct, places
 
 
 class TransformersBackend:
@@ -183,12 +199,17 @@ class TransformersBackend:
 
     def _generate(self, rows: list[Row]) -> list[Completion]:
         started = time.perf_counter()
-        new_views = [view for row in rows for view in row.prepared.views[row.views_seen :]]
+        distinct, places = _distinct(rows)  # the rollouts of a group begin alike
+        new_views = [view for row in distinct for view in row.prepared.views[row.views_seen :]]
         pixels = self.processor.pixels(new_views) if new_views else None
         image_done = time.perf_counter()
         features = image_features(self.model, *(tensor.to(self.model.device) for tensor in pixels)) if pixels else None
         vision_done = self._now()
-        cache, mask, logits, positions = self._prefill(rows, features)
+        cache, mask, logits, positions = self._prefill(distinct, features)
+        if len(distinct) < len(rows):
+            chosen = torch.tensor(places, device=mask.device)
+            select_rows(cache, chosen)
+            mask, logits, positions = mask[chosen], logits[chosen], positions[chosen]
         prefill_done = self._now()
         self._decode(rows, cache, mask, logits, positions)
         ended = self._now()

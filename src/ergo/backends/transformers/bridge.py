@@ -74,6 +74,22 @@ def forward(
     return logits
 
 
+def hidden_states(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache, features: Any
+) -> torch.Tensor:
+    """As `forward`, but the last layer's states [rows, new, hidden] and no logits; gradients flow through the cache."""
+    out = model.model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        mm_encoder_outputs={"image": features} if features is not None else None,
+        use_cache=True,
+    )
+    hidden: torch.Tensor = out.last_hidden_state
+    return hidden
+
+
 # ── cache ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -106,6 +122,11 @@ def kept_of(cache: DynamicCache, row: int, mask: torch.Tensor) -> Kept:
         else:
             layers.append((layer.keys[row][:, places], layer.values[row][:, places]))
     return Kept(tuple(layers), len(places))
+
+
+def select_rows(cache: DynamicCache, rows: torch.Tensor) -> None:
+    """Make the cache one of these rows, in this order; a row may be taken several times."""
+    cache.reorder_cache(rows)
 
 
 def joined(parts: Sequence[Kept], model: Any) -> DynamicCache:
