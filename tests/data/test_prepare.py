@@ -153,7 +153,7 @@ def test_the_verb_writes_samples_and_says_what_it_dropped(
     assert "1 dropped  benchmark_picture" in printed
     report = json.loads((tmp_path / "out.report.json").read_text())
     assert report == {"set": "visual_probe", "from": str(tmp_path / "probe"), "read": 4, "kept": 1,
-                      "benchmark_picture": 1, "long_answer": 1, "picture": 1}  # fmt: skip
+                      "benchmark_picture": 1, "long_answer": 1, "picture": 1, "reduced": 0}  # fmt: skip
     dropped = [json.loads(line) for line in (tmp_path / "out.dropped.jsonl").read_text().splitlines()]
     assert {(row["id"], row["reason"]) for row in dropped} == {("1", "benchmark_picture"), ("2", "long_answer"), ("3", "picture")}  # fmt: skip
     assert main(["data", "visual_probe", *flags, "--answerable", "scripted:<answer>red</answer>"]) == 0
@@ -176,3 +176,24 @@ def test_pictures_inside_a_table_are_written_beside_the_samples(picture: Path, t
     again = tmp_path / "again.jsonl"  # what was made is a set of one's own, and passes through unchanged
     assert main(["data", "jsonl", "--from", str(out), "--out", str(again)]) == 0
     assert [(one.question, one.answer, one.region) for one in read_samples(again)] == [("What?", "red", None)]
+
+
+def test_a_sentence_is_reduced_kept_beside_and_counted(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow", reason="parquet needs the extra `data`")
+    spoken = ("The color of the car is red.", "A car and a bus are standing in the rain.", "blue")
+    rows = [{"images": [picture.name], "problem": f"<image>What is the color of the car, {place}?", "answer": answer,
+             "target_instances": []} for place, answer in enumerate(spoken)]  # fmt: skip
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / picture.name).write_bytes(picture.read_bytes())
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "vstar30k_visdrone6k.parquet")
+    out = tmp_path / "train.jsonl"
+    assert main(["data", "treevgr", "--from", str(tmp_path), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "3 read, 2 kept" in said
+    assert "1 of them with an answer reduced from a sentence" in said
+    assert "expected yield: 67%, about 24,700 of the published 37,000 rows" in said
+    red, blue = read_samples(out)
+    assert (red.answer, red.info["sentence"], blue.answer) == ("red", spoken[0], "blue")
+    assert json.loads(out.with_suffix(".report.json").read_text())["reduced"] == 1

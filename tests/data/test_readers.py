@@ -144,3 +144,24 @@ def test_what_is_no_region_of_the_picture_is_said_to_be_none(box: tuple[float, f
 
 def test_a_box_a_little_over_the_edge_is_cut_off_there() -> None:
     assert region_of([(0.0, 0.0, 40.5, 20.2)], "pixels", Size(40, 20)) == Box(0, 0, 40, 20)
+
+
+def test_mme_realworld_keeps_the_questions_of_lite_out(tmp_path: Path) -> None:
+    row = {
+        "Question_id": "perception/ocr/1", "Image": "ocr/1.png", "Text": "What does it say?", "Question Type": "Multiple Choice",
+        "Answer choices": ["(A) exit", "(B) stop", "(C) open", "(D) shut", "(E) The image does not feature the text."], "Ground truth": "B",
+        "Category": "Perception", "Subtask": "OCR",
+    }  # fmt: skip
+    lettered = row | {"Question_id": "perception/ocr/3", "Ground truth": "Q"}
+    (tmp_path / "MME_RealWorld.json").write_text(json.dumps([row, row | {"Question_id": "perception/ocr/2"}, lettered]))
+    with pytest.raises(DataError, match=r"MME_RealWorld_Lite\.json"):
+        list(DATASETS["mme_realworld"](tmp_path))
+    (tmp_path / "MME_RealWorld_Lite.json").write_text(json.dumps([row]))
+    (only,), (tested, broken) = read("mme_realworld", tmp_path)
+    assert only.sample.image == tmp_path / "ocr" / "1.png"
+    assert (only.sample.id, only.sample.answer, only.sample.category) == ("perception/ocr/2", "stop", "Perception/OCR")
+    assert only.sample.choices == ("exit", "stop", "open", "shut", "The image does not feature the text.")
+    assert (tested.reason, broken.reason) == ("held_out", "layout")
+    (tmp_path / "MME_RealWorld_Lite.json").write_text("[]")
+    with pytest.raises(DataError, match="holds no Question_id"):
+        list(DATASETS["mme_realworld"](tmp_path))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ergo.cli.model import add_model_arguments, model_from
 from ergo.cli.screen import ALL_ANSWERED, note, say
 from ergo.core.errors import UsageError
-from ergo.data import DATASETS
+from ergo.data import DATASETS, PUBLISHED
 
 if TYPE_CHECKING:
     from ergo.images.decode import PictureSource
@@ -73,8 +73,15 @@ def run(args: argparse.Namespace) -> int:
         note(f"{len(known.hashes)} pictures to keep out (within {NEAR} of 64 bits)")
     examiner = Examiner(model, args.budget or model.family.budget) if model else None
     config = FilterConfig(args.words, known if args.against else None, examiner, args.concurrency)
-    counts = write(args.name, args.source, args.out, config, args.limit)
-    say(f"{counts.total()} read, {counts['kept']} kept in {args.out}")
+    found = write(args.name, args.source, args.out, config, args.limit)
+    counts = found.counts
+    reduced = f", {found.reduced} of them with an answer reduced from a sentence" if found.reduced else ""
+    say(f"{counts.total()} read, {counts['kept']} kept in {args.out}{reduced}")
+    if args.name in PUBLISHED:
+        size = PUBLISHED[args.name]
+        say(
+            f"expected yield: {found.share:.0%}, about {round(size * found.share / 100) * 100:,} of the published {size:,} rows"
+        )
     for reason, count in counts.most_common():
         if reason != "kept":
             say(f"{count:7} dropped  {reason}: {REASONS[reason]}")

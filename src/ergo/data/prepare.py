@@ -1,7 +1,7 @@
 """Examples -> Samples worth training on. Nothing is lost silently: every row is kept, or Dropped for a named reason.
 
 prepare             rows -> Samples and Dropped, as they are decided
-├── _readable       question and answer are there and can be checked without a judge
+├── _readable       question and answer are there and, reduced from a sentence, can be checked without a judge
 ├── _opened         the picture opens, is no benchmark's, and holds what is marked in it
 └── examined        the coarse view does not answer it, a closer look does (answerable.py)
 """
@@ -19,6 +19,7 @@ from ergo.core.runner import Job
 from ergo.data.answerable import Examiner, verdict
 from ergo.data.example import Dropped, Row, region_of
 from ergo.data.likeness import NEAR, Known
+from ergo.data.sentences import reduced
 from ergo.images.address import open_picture
 from ergo.samples.sample import Sample
 from ergo.samples.tables import fingerprint
@@ -30,6 +31,7 @@ REASONS = {
     "no_question": "the question or the answer is empty",
     "long_answer": "the answer has too many words to be checked without a judge",
     "not_a_choice": "the answer is none of the choices",
+    "held_out": "what models are tested on",
     "repeated": "the same question about the same picture came before",
     "picture": "the picture cannot be opened",
     "no_such_region": "what is marked is empty, or not inside the picture",
@@ -62,12 +64,21 @@ def _readable(rows: Iterable[Row], words: int) -> Iterator[Row]:
         if isinstance(row, Dropped):
             yield row
             continue
+        row = replace(row, sample=_without_sentence(row.sample))
         sample = row.sample
         image = sample.image if isinstance(sample.image, bytes) else str(sample.image)
         key = fingerprint(image, sample.question)
         fault = _fault(sample, words) or (("repeated", sample.question) if key in seen else None)
         seen.add(key)
         yield Dropped(sample.id, *fault) if fault else row
+
+
+def _without_sentence(sample: Sample) -> Sample:
+    """A free answer reduced by the rules of sentences.py; the sentence is kept in `info`."""
+    answer = sample.answer if sample.choices else reduced(sample.question, sample.answer)
+    if answer == sample.answer:
+        return sample
+    return replace(sample, answer=answer, info={**sample.info, "sentence": sample.answer})
 
 
 def _fault(sample: Sample, words: int) -> tuple[str, str] | None:
