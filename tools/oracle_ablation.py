@@ -240,6 +240,16 @@ def blurred(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
     return lines
 
 
+def csv(found: dict[str, dict[int, dict[str, Any]]]) -> str:
+    """Each run's means, for whoever analyses them otherwise."""
+    lines = ["arm,seed,scenes,log_area,contains_percent,accuracy_percent,cpu_seconds"]
+    for arm, runs in found.items():
+        for seed, one in sorted(runs.items()):
+            numbers = ",".join(f"{value:.4f}" for value in numbers_of(one["rows"]).values())
+            lines.append(f"{arm},{seed},{len(one['rows'])},{numbers},{one['cpu_seconds']}")
+    return "\n".join(lines) + "\n"
+
+
 def figure(found: dict[str, dict[int, dict[str, Any]]]) -> str:
     """Areas on a logarithmic scale, one dot a seed, a bar at the mean: SVG."""
     arms = [arm for arm in ("start", *ARMS) if arm in found]
@@ -277,6 +287,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(8)))
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--csv", type=Path, help="a line for each run, with `table`")
     parser.add_argument("--figure", type=Path, help="SVG file of the areas, with `table`")
     args = parser.parse_args()
     if args.verb == "run":
@@ -286,6 +297,8 @@ def main() -> None:
     if not found:
         sys.exit(f"{args.out} holds no results yet")
     print("\n".join([*table(found), "", *blurred(found)]))
+    if args.csv:
+        args.csv.write_text(csv(found))
     if args.figure:
         args.figure.write_text(figure(found))
 

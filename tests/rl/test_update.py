@@ -90,16 +90,16 @@ def test_rollouts_without_advantage_are_not_computed(tmp_path: Path) -> None:
 
 
 class Cramped(TrlTrainer):
-    """A trainer with memory for so many rows at once; one attempt breaks off after gradients were made."""
+    """A trainer with memory for parts cut into `fits` pieces; an attempt breaks off after gradients were made."""
 
-    most = 12
-    broken = False
+    fits = 1
+    broken = 0
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         loss = super()._compute_loss(model, inputs)
-        if len(inputs["rows"]) > self.most:
+        if self.pieces < self.fits:
             torch.autograd.backward(loss)
-            self.broken = True
+            self.broken += 1
             raise torch.cuda.OutOfMemoryError("tried to allocate 7 GiB")
         return loss
 
@@ -111,16 +111,15 @@ def test_an_update_that_does_not_fit_is_split_with_the_same_gradients(accumulate
         "trl.loss_type='grpo'", "trl.epsilon=10.0",
     )  # fmt: skip
     found = []
-    for most in (12, 2):
+    for fits in (1, 4):
         trainer = Cramped(make_step(chosen), TINY, tmp_path)
-        trainer.most = 12
         trainer.current_gradient_accumulation_steps = accumulated
         inputs = [dict(trainer.train_dataset[number // 4]) for number in range(12)]
         for part in range(accumulated):
             if part == accumulated - 1:
-                trainer.most = most  # the last part of a step: what was there before must not be lost
+                trainer.fits = fits  # the last part of a step: what was there before must not be lost
             trainer.training_step(trainer.model, inputs)
-        assert (trainer._step, trainer.broken) == (accumulated, most == 2)
+        assert (trainer._step, trainer.pieces, trainer.broken) == (accumulated, fits, fits // 2)
         found.append(
             {name: weight.grad for name, weight in trainer.model.named_parameters() if weight.grad is not None}
         )
@@ -132,7 +131,7 @@ def test_an_update_that_does_not_fit_is_split_with_the_same_gradients(accumulate
 
 def test_an_update_whose_single_rows_do_not_fit_stops_the_run_in_one_line(tmp_path: Path) -> None:
     trainer = Cramped(make_step(recipe()), TINY, tmp_path)
-    trainer.most = 0
+    trainer.fits = 99
     trainer.current_gradient_accumulation_steps = 1
     inputs = [dict(trainer.train_dataset[number // 4]) for number in range(8)]
     with pytest.raises(TrainingStopped, match="the update does not fit into GPU memory"):
