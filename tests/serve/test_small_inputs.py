@@ -23,7 +23,7 @@ from PIL import Image
 from serving import serving
 from test_load import looking, resident
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MEMORY, LATENCY = 1000.0, 0.25  # MB in all; seconds at most until health answers
 
