@@ -127,6 +127,7 @@ class Clock(TrainerCallback):  # type: ignore[misc]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_two_looks_and_a_verifier_beside_plain_grpo(tmp_path: Path) -> None:
     steps: dict[str, list[float]] = defaultdict(list)
     shares: dict[str, list[float]] = defaultdict(list)
