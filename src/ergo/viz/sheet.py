@@ -6,10 +6,11 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ergo.core.geometry import Box, Size
 from ergo.core.view import View
+from ergo.viz.lettering import draw, length
 from ergo.viz.palette import LIGHT, Rgb, rgb
 from ergo.viz.story import Look, Story
 
@@ -53,24 +54,22 @@ def sheet(story: Story) -> Image.Image:
 def _text(text: str, size: int, colour: Rgb, width: int | None = None) -> Image.Image:
     """A wrapped paragraph; a block of one pixel's height if there is nothing to say."""
     width = width or INNER_WIDTH
-    font = ImageFont.load_default(size)
-    lines = _wrapped(text, font, width)
+    lines = _wrapped(text, size, width)
     leading = round(size * 1.4)
     block = Image.new("RGB", (width, max(1, leading * len(lines))), PAPER)
-    draw = ImageDraw.Draw(block)
     for number, line in enumerate(lines):
-        draw.text((0, number * leading), line, fill=colour, font=font)
+        draw(block, (0, number * leading), line, size, colour)
     return block
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def _wrapped(text: str, size: int, width: int) -> list[str]:
     """Lines no wider than `width` pixels; words too long for a line are broken; long texts end in an ellipsis."""
     lines: list[str] = []
     for paragraph in text[:MAX_CHARACTERS].splitlines():
         line = ""
-        for word in _words_that_fit(paragraph, font, width):
+        for word in _words_that_fit(paragraph, size, width):
             longer = f"{line} {word}" if line else word
-            if font.getlength(longer) > width:
+            if length(longer, size) > width:
                 lines.append(line)
                 longer = word
             line = longer
@@ -81,12 +80,12 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
     return lines if len(lines) <= MAX_LINES else [*lines[:MAX_LINES], "…"]
 
 
-def _words_that_fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> Iterable[str]:
+def _words_that_fit(text: str, size: int, width: int) -> Iterable[str]:
     printable = "".join(char if char.isprintable() else " " for char in text)
     for word in printable.split():
-        while font.getlength(word[:width]) > width:  # no letter is narrower than a pixel
+        while length(word[:width], size) > width:  # no letter is narrower than a pixel
             ends = range(1, width)
-            fitting = bisect_right(ends, width, key=lambda end: math.ceil(font.getlength(word[:end])))
+            fitting = bisect_right(ends, width, key=lambda end: math.ceil(length(word[:end], size)))
             end = max(1, fitting)
             yield word[:end]
             word = word[end:]
