@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ergo.core.geometry import Box, Size, TokenBudget
+from ergo.core.geometry import MAX_ASPECT, Box, Size, TokenBudget
 
 QWEN_MIN_TOKENS, QWEN_MAX_TOKENS = 4, 16384
 
@@ -56,7 +56,39 @@ def test_no_size_that_can_be_thought_of_goes_over_its_budget(
     width: int, height: int, most: int, least: int, patch: int
 ) -> None:
     budget = TokenBudget(most, min(least, most), patch)
-    assert 1 <= budget.cost(budget.fit(Size(width, height))) <= most
+    shown = budget.fit(Size(width, height))
+    assert 1 <= budget.cost(shown) <= most
+    assert shown == shown.within(MAX_ASPECT)
+
+
+@given(
+    room=st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)),
+    corners=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 4),
+)
+def test_a_thin_box_is_widened_or_cut_about_its_middle(
+    room: tuple[int, int], corners: tuple[float, float, float, float]
+) -> None:
+    (left, right), (top, bottom) = (
+        sorted((int(a * side), int(b * side))) for side, a, b in zip(room, corners[::2], corners[1::2], strict=True)
+    )
+    box, whole = Box(left, top, right + 1, bottom + 1), Box.whole(Size(*room))
+    shown = box.shapely(whole)
+    assert shown.clamped(whole.size) == shown
+    assert shown.size == shown.size.within(MAX_ASPECT)
+    if box.size == box.size.within(MAX_ASPECT):
+        assert shown == box
+    elif min(room) * MAX_ASPECT >= max(box.size.width, box.size.height):
+        assert shown.intersection(box) == box.area, "there was room to widen it"
+    else:
+        assert shown.area == MAX_ASPECT * min(room) ** 2, "as much of it as can be shown"
+    for old, new, side in zip(
+        (left + right + 1, top + bottom + 1),
+        (shown.left + shown.right, shown.top + shown.bottom),
+        room,
+        strict=True,
+    ):
+        at_an_edge = shown.left == 0 or shown.top == 0 or shown.right == room[0] or shown.bottom == room[1]
+        assert abs(old - new) <= 2 or at_an_edge, side
 
 
 @pytest.mark.parametrize("patch", [28, 32])
@@ -77,7 +109,7 @@ def test_sizes_are_those_of_transformers_wherever_it_stays_within_its_own_limits
             )
         except ValueError:  # an aspect ratio above 200
             continue
-        if height * width > budget.max_tokens * area:
+        if height * width > budget.max_tokens * area or max(height, width) > 200 * min(height, width):
             continue
         assert budget.fit(size) == Size(width, height), (size, budget)
         compared += 1
@@ -91,7 +123,7 @@ def test_sizes_are_those_of_transformers_wherever_it_stays_within_its_own_limits
         (Size(8000, 6000), Size(1148, 840), 41 * 30),
         (Size(280, 280), Size(280, 280), 100),
         (Size(1, 1), Size(56, 56), 4),
-        (Size(1, 2_000_000), Size(28, 1280 * 28), 1280),
+        (Size(1, 2_000_000), Size(28, 200 * 28), 200),
     ],
 )
 def test_what_a_budget_of_1280_shows(size: Size, shown: Size, tokens: int) -> None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
+from ergo.backends import open_backend
+from ergo.core.flows import Question, coarse_to_fine
 from ergo.core.geometry import Box, Size
+from ergo.core.runner import drive
+from ergo.images import shrink
 from ergo.images.decode import load_image
 from ergo.images.jpeg import decoded_jpeg
+from ergo.images.picture import Picture
 
 
 def test_without_the_extra_the_files_hold_the_same_pixels() -> None:
@@ -88,6 +96,98 @@ def test_a_turned_jpeg_is_shown_as_pillow_would(orientation: int) -> None:
     box = Box(40, 50, 300, 400)
     expected = upright.crop(box.corners).resize((112, 196), Image.Resampling.BICUBIC)
     assert picture.part(box, Size(112, 196)).tobytes() == expected.tobytes()
+
+
+SHAPES = [(Size(2309, 1732), Size(812, 588)), (Size(641, 4270), Size(84, 588)), (Size(1300, 900), Size(1288, 896)),
+          (Size(6000, 300), Size(28, 28))]  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_whole_picture_is_shrunk_to_within_a_level_and_a_part_to_the_bit(kind: str, orientation: int) -> None:
+    pytest.importorskip("cykooz_resizer")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    for size, shown in SHAPES:
+        out = io.BytesIO()
+        photograph((size.width, size.height)).save(out, kind, exif=exif)
+        picture = load_image(out.getvalue())
+        if orientation == 6:
+            shown = Size(shown.height, shown.width)
+        exact, fast = (picture.part(Box.whole(picture.size), shown, fast) for fast in (False, True))
+        difference = np.abs(np.asarray(exact, dtype=int) - np.asarray(fast, dtype=int))
+        assert difference.max() <= (1 if 2 * max(shown.width, shown.height) <= max(size.width, size.height) else 2)
+        assert 10 * math.log10(255**2 / max(np.square(difference).mean(), 1e-9)) > 65, "dB"
+        part = Box(0, 1, picture.size.width, picture.size.height)
+        assert picture.part(part, shown, fast=True).tobytes() == picture.part(part, shown).tobytes()
+
+
+@pytest.mark.parametrize("pattern", ["noise", "black and white", "checkerboard"])
+@pytest.mark.parametrize("scale", [1.1, 2.0, 3.3, 9.7])
+def test_the_bound_holds_for_any_pixels(pattern: str, scale: float) -> None:
+    pytest.importorskip("cykooz_resizer")
+    values = np.random.default_rng(1).integers(0, 256, (700, 1100, 3), np.uint8)
+    if pattern == "black and white":
+        values = (values > 127).astype(np.uint8) * 255
+    elif pattern == "checkerboard":
+        values = (np.indices((700, 1100)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    picture, shown = Picture(Image.fromarray(values)), Size(round(1100 / scale), round(700 / scale))
+    exact, fast = (picture.part(Box.whole(picture.size), shown, fast) for fast in (False, True))
+    difference = np.abs(np.asarray(exact, dtype=int) - np.asarray(fast, dtype=int))
+    assert difference.max() <= (1 if scale >= 2 else 2)
+    assert 10 * math.log10(255**2 / np.square(difference).mean()) > 50, "dB"
+
+
+def test_nothing_is_enlarged_fast() -> None:
+    picture = load_image(jpeg(photograph((300, 200))))
+    for shown in (Size(300, 200), Size(600, 400), Size(150, 400)):
+        whole = Box.whole(picture.size)
+        assert picture.part(whole, shown, fast=True).tobytes() == picture.part(whole, shown).tobytes()
+
+
+def test_both_libraries_shrink_to_the_same_bits() -> None:
+    torch, size = pytest.importorskip("torch"), (812, 588)
+    pytest.importorskip("cykooz_resizer")
+    image = photograph((2309, 1732))
+    at_once = shrink.shrunk(np.asarray(image).copy(), size)
+    across = shrink.fast()(image, (size[0], image.height))
+    assert torch.__version__
+    assert at_once is not None
+    assert at_once.tobytes() == shrink.fast()(across, size).tobytes()
+
+
+def test_shrinking_from_many_threads_is_the_same() -> None:
+    picture = load_image(jpeg(photograph((1201, 1733))))
+    box, shown = Box.whole(picture.size), Size(280, 392)
+    expected = picture.part(box, shown, fast=True).tobytes()
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: picture.part(box, shown, fast=True).tobytes(), range(40)))
+    assert found == {expected}
+
+
+def test_pictures_for_a_server_are_shrunk_fast_and_those_for_a_model_here_exactly() -> None:
+    pytest.importorskip("cykooz_resizer")
+    picture = load_image(jpeg(photograph((1201, 1733))))
+    for resize, fast in ((None, False), ("exact", False), ("fast", True)):
+        model = open_backend("scripted:<zoom>[0, 0, 500, 500]</zoom><answer>x</answer>", resize=resize)
+        job = partial(coarse_to_fine, picture, Question("What?"), model.look_config(64))
+        coarse, close = (turn.views[0] for turn in drive((None, job), model.backend).turns)
+        for view, expected in ((coarse, fast), (close, False)):
+            assert view.pixels.tobytes() == picture.part(view.box, view.size, expected).tobytes()
+        assert (coarse.pixels.tobytes() != picture.part(coarse.box, coarse.size).tobytes()) is fast
+
+
+def test_without_a_library_fast_is_refused_and_exact_is_usual() -> None:
+    code = """
+import sys
+for name in ("cykooz_resizer", "torch"): sys.modules[name] = None
+from ergo.images.shrink import uses_fast
+assert not uses_fast(None, usual=True) and not uses_fast("exact", usual=True)
+try: uses_fast("fast", usual=False)
+except Exception as error: print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "ergo-vlm[fast]" in done.stdout
 
 
 def photograph(size: tuple[int, int]) -> Image.Image:

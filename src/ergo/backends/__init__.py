@@ -13,6 +13,7 @@ scripted:TEXT            the shipped fake: every region reply and every answer i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +25,7 @@ from ergo.core.messages import Sampling
 from ergo.core.runner import Backend
 from ergo.families import QWEN2_5_VL, family_named, family_of_served
 from ergo.families.base import ModelFamily
+from ergo.images.shrink import Resize, uses_fast
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 SHIPPED = {
@@ -47,12 +49,13 @@ def shipped_folder(name: str) -> str:
 
 @dataclass(frozen=True)
 class Model:
-    """A model ready to be asked. patch: side in pixels of what one of its vision tokens sees."""
+    """A model ready to be asked. patch: side in pixels of what one of its vision tokens sees. fast: as in LookConfig."""
 
     backend: Backend
     family: ModelFamily
     patch: int
     name: str
+    fast: bool = False
 
     @classmethod
     def of(cls, backend: Backend, family: str | ModelFamily, patch: int | None = None, name: str = "own") -> Model:
@@ -71,7 +74,7 @@ class Model:
         limit = self.family.token_budget(tokens, self.patch)
         chosen = sampling or Sampling()
         longest = min(chosen.max_tokens, self.family.max_reply or chosen.max_tokens)
-        return LookConfig(self.family, limit, limit, replace(chosen, max_tokens=longest), max_looks)
+        return LookConfig(self.family, limit, limit, replace(chosen, max_tokens=longest), max_looks, self.fast)
 
 
 ENDPOINTS = frozenset(get_args(ServerName)) - {"other"}
@@ -83,13 +86,21 @@ def settings_of(spec: str) -> type[LocalSettings] | type[EndpointSettings] | Non
     return EndpointSettings if kind in ENDPOINTS else None if kind == "scripted" else LocalSettings
 
 
-def open_backend(spec: str, family: str | None = None, **settings: Any) -> Model:
+def open_backend(spec: str, family: str | None = None, resize: Resize | None = None, **settings: Any) -> Model:
     """Reach the model that `spec` names (see above).
 
     family: by name, where it should not be read from the checkpoint or the model's name.
+    resize: how whole pictures are shrunk: exact, by Pillow, or fast, within one level of 255 of that
+        (images/shrink.py). None: fast for an endpoint, where the extra `fast` or torch is installed; exact for
+        a model in this process, as the one shipped here was trained and measured.
     settings: as `LocalSettings` and `EndpointSettings` name them (settings.py), the same names as the command
     line's flags. One that is unknown, or does not apply to this kind of model, is refused by name.
     """
+    fast = uses_fast(resize, usual=settings_of(spec) is EndpointSettings)
+    return replace(_open(spec, family, settings), fast=fast)
+
+
+def _open(spec: str, family: str | None, settings: Mapping[str, Any]) -> Model:
     kind, separator, rest = spec.partition(":")
     if spec in SHIPPED or kind == "hf":
         name = rest or spec

@@ -126,6 +126,7 @@ def _config(
         "seeds": args.seeds,
         "mask": args.mask,
         **({"released_pixels": True} if args.released_pixels else {}),
+        **({"resize": "fast"} if model.fast else {}),
         "max_tokens": args.max_tokens,
         "temperature": args.temperature,
     }

@@ -13,6 +13,7 @@ from ergo.cli.screen import hide_loading_bars, note
 from ergo.core.errors import UsageError
 from ergo.families import FAMILIES
 from ergo.images.encode import Format
+from ergo.images.shrink import Resize
 
 if TYPE_CHECKING:
     from ergo.backends import Model
@@ -49,6 +50,13 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
         action="store_true",
         default=argparse.SUPPRESS,
         help="hold the model to a well-formed region (default: no)",
+    )
+
+    group.add_argument(
+        "--resize",
+        choices=get_args(Resize),
+        help="how whole pictures are shrunk: exact as Pillow does, or fast, to within one level of 255; regions are "
+        "always exact (default: fast for a server where the extra `fast` is installed, else exact)",
     )
 
     server = parser.add_argument_group("for a server", argument_default=argparse.SUPPRESS)
@@ -180,7 +188,7 @@ def model_from(args: argparse.Namespace, **defaults: Any) -> Model:
         hide_loading_bars()
     if "api_key" in settings:
         note("a key on the command line can be read in ps by everyone here: put it in ERGO_API_KEY")
-    return open_backend(args.model, args.family, **settings)
+    return open_backend(args.model, args.family, args.resize, **settings)
 
 
 def _object(text: str) -> Mapping[str, Any]:

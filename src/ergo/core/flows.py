@@ -37,13 +37,17 @@ class Question:
 
 @dataclass(frozen=True)
 class LookConfig:
-    """How closely a model may look. coarse, close: budgets of the first look and of each later one. max_looks: in all."""
+    """How closely a model may look. coarse, close: budgets of the first look and of each later one. max_looks: in all.
+
+    fast: the whole picture is shrunk to within one level of 255 (`images.shrink`), regions are exact always.
+    """
 
     family: Family
     coarse: TokenBudget
     close: TokenBudget
     sampling: Sampling = field(default_factory=Sampling)
     max_looks: int = 3
+    fast: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,12 @@ Flow = Generator[Request, Completion, Answer]
 def coarse_to_fine(picture: SourcePicture, question: Question, config: LookConfig) -> Flow:
     """Look at the whole picture cheaply, choose a region, look at it closely, answer."""
     family = config.family
-    coarse = View.of(picture, config.coarse)
+    coarse = View.of(picture, config.coarse, fast=config.fast)
     chat = family.ask_region(coarse, question.text)
     first = yield Request(chat, config.sampling, expect=family.expects)
 
     seen = family.read(first.text, coarse)
-    close = View.of(picture, config.close, seen.region.box)  # unreadable: everything again, same budget
+    close = View.of(picture, config.close, seen.region.box, config.fast)  # unreadable: everything again, same budget
     chat += family.ask_answer(first.text, close, question.text, question.choices)
     second = yield Request(chat, config.sampling, previous=first)
 
@@ -92,7 +96,7 @@ def coarse_to_fine(picture: SourcePicture, question: Question, config: LookConfi
 def as_needed(picture: SourcePicture, question: Question, config: LookConfig) -> Flow:
     """Look at the whole picture; then answer, or look at regions of it, together within one budget, and so on."""
     family, most = config.family, config.close
-    coarse = View.of(picture, config.coarse)
+    coarse = View.of(picture, config.coarse, fast=config.fast)
     chat, answer, reply = family.ask_look(coarse, question.text, question.choices), Answer("", "empty"), None
     for looks_left in range(max(config.max_looks, 1) - 1, -1, -1):
         reply = yield Request(chat, config.sampling, previous=reply)
@@ -103,14 +107,14 @@ def as_needed(picture: SourcePicture, question: Question, config: LookConfig) ->
         regions = read.boxes[: most.max_tokens // most.min_tokens]
         answer = replace(answer, regions=regions, region_reading=read.region.reading)
         share = replace(most, max_tokens=most.max_tokens // max(1, len(regions)))
-        close = tuple(View.of(picture, share, box) for box in regions or (None,))
+        close = tuple(View.of(picture, share, box, config.fast) for box in regions or (None,))
         chat += family.ask_again(reply.text, close, question.text, looks_left - 1)
     return answer
 
 
 def one_look(picture: SourcePicture, question: Question, config: LookConfig) -> Flow:
     """The direct baseline: one view of the whole picture at the coarse budget, then the answer."""
-    view = View.of(picture, config.coarse)
+    view = View.of(picture, config.coarse, fast=config.fast)
     reply = yield Request(config.family.ask_direct(view, question.text, question.choices), config.sampling)
     read = config.family.read(reply.text, view)
     return Answer(read.answer, read.answer_reading)

@@ -21,6 +21,10 @@ class Size:
     def area(self) -> int:
         return self.width * self.height
 
+    def within(self, aspect: int) -> Size:
+        """The longer side cut to at most `aspect` times the shorter."""
+        return Size(min(self.width, self.height * aspect), min(self.height, self.width * aspect))
+
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
 
@@ -81,10 +85,26 @@ class Box:
         right, bottom = min(self.right, size.width), min(self.bottom, size.height)
         return Box(left, top, right, bottom) if left < right and top < bottom else None
 
+    def shapely(self, room: Box) -> Box:
+        """Within MAX_ASPECT: widened about its middle, as far as `room` goes, and else cut to its middle.
+
+        >>> Box(100, 50, 2000, 51).shapely(Box(0, 0, 4000, 3000)), Box(0, 0, 4000, 3).shapely(Box(0, 0, 9000, 3))
+        (Box(left=100, top=46, right=2000, bottom=56), Box(left=1700, top=0, right=2300, bottom=3))
+        """
+        width, height = self.size.width, self.size.height
+        least = math.ceil(max(width, height) / MAX_ASPECT)
+        wide = Size(min(max(width, least), room.size.width), min(max(height, least), room.size.height)).within(
+            MAX_ASPECT
+        )
+        left = min(max(self.left + (width - wide.width) // 2, room.left), room.right - wide.width)
+        top = min(max(self.top + (height - wide.height) // 2, room.top), room.bottom - wide.height)
+        return Box(left, top, left + wide.width, top + wide.height)
+
     def __str__(self) -> str:
         return f"[{self.left}, {self.top}, {self.right}, {self.bottom}]"
 
 
+MAX_ASPECT = 200  # longer side to shorter: beyond it Qwen's own processor raises
 FULL = 16384  # vision tokens of a direct look at full size: Qwen2.5-VL's own limit, and the paper's baseline
 
 
@@ -111,8 +131,8 @@ class TokenBudget:
     def fit(self, size: Size) -> Size:
         """The size at which a picture of `size` is shown: multiples of `patch`, within the budget.
 
-        It is what Qwen2-VL's own processor resizes to, wherever that stays within its own limits; slivers,
-        where it overshoots or raises (aspect ratio above 200), are cut to fit.
+        It is what Qwen2-VL's own processor resizes to, wherever that stays within its own limits; of slivers,
+        where it overshoots or raises (beyond MAX_ASPECT), the long side is squeezed.
 
         >>> TokenBudget(1280).fit(Size(3840, 2160))
         Size(width=1316, height=728)
@@ -128,8 +148,8 @@ class TokenBudget:
             grow = math.sqrt(self.min_tokens * patch * patch / size.area)
             columns, rows = (math.ceil(side * grow / patch) for side in (size.width, size.height))
         if columns >= rows:  # rounding may go past the cap: then the long side yields
-            return Size(min(columns, self.max_tokens // rows) * patch, rows * patch)
-        return Size(columns * patch, min(rows, self.max_tokens // columns) * patch)
+            return Size(min(columns, self.max_tokens // rows, MAX_ASPECT * rows) * patch, rows * patch)
+        return Size(columns * patch, min(rows, self.max_tokens // columns, MAX_ASPECT * columns) * patch)
 
     def cost(self, size: Size) -> int:
         """Vision tokens of a view shown at `size` (a result of `fit`; families with other rules override both)."""

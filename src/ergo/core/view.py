@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class SourcePicture(Protocol):
     """An upright RGB picture of which any part can be shown (`ergo.images.Picture`).
 
-    lazy: its pixels stay in a file. part: `box`, resized to `size`; read_size: of the level of the file it is read from.
+    lazy: its pixels stay in a file. part: `box`, resized to `size`; fast: within a level of that, where it is everything.
+    read_size: of the level of the file it is read from.
     """
 
     @property
@@ -25,7 +26,7 @@ class SourcePicture(Protocol):
     def name(self) -> str: ...
     @property
     def lazy(self) -> bool: ...
-    def part(self, box: Box, size: Size) -> Image.Image: ...
+    def part(self, box: Box, size: Size, fast: bool = False) -> Image.Image: ...
     def read_size(self, box: Box, size: Size) -> Size: ...
 
 
@@ -33,7 +34,8 @@ class SourcePicture(Protocol):
 class View:
     """A part of a picture as a model is shown it.
 
-    box: the part, SOURCE pixels. size: pixels shown, by the rule of `budget`.
+    box: the part, SOURCE pixels. size: pixels shown, by the rule of `budget`. fast: as `SourcePicture.part` takes it.
+    asked: the region that was asked for, where it was too thin to be shown and `box` is it widened or cut.
     It keeps its pixels once asked for, and its picture: whoever collects views or Traces collects pictures.
     """
 
@@ -41,14 +43,18 @@ class View:
     box: Box
     size: Size
     budget: TokenBudget
+    fast: bool = False
+    asked: Box | None = None
 
     @classmethod
-    def of(cls, picture: SourcePicture, budget: TokenBudget, box: Box | None = None) -> View:
+    def of(cls, picture: SourcePicture, budget: TokenBudget, box: Box | None = None, fast: bool = False) -> View:
         """The view of `box` (default: everything) that fits the budget; what lies outside is cut off."""
         inside = (box or Box.whole(picture.size)).clamped(picture.size)
         if inside is None:
             raise PictureError(f"{box} lies outside {picture.name}, {picture.size}", "outside")
-        view = cls(picture, inside, budget.fit(inside.size), budget)
+        whole = Box.whole(picture.size)
+        shown = inside if inside == whole else inside.shapely(whole)
+        view = cls(picture, shown, budget.fit(shown.size), budget, fast, None if shown == inside else inside)
         if picture.lazy:  # a broken file is a PictureError of this question, not a surprise inside a backend
             view.pixels  # noqa: B018
         return view
@@ -64,7 +70,7 @@ class View:
     @cached_property
     def pixels(self) -> Image.Image:
         """RGB, of `size`."""
-        return self.picture.part(self.box, self.size)
+        return self.picture.part(self.box, self.size, self.fast)
 
     @cached_property
     def encoded(self) -> dict[str, bytes]:

@@ -6,10 +6,11 @@ tests/families/test_sizing.py compares both with the processors of transformers.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from ergo.core.errors import UsageError
-from ergo.core.geometry import Size, TokenBudget
+from ergo.core.geometry import MAX_ASPECT, Size, TokenBudget
 
 MAX_SIDE_TOKENS = 256
 TILE = 448
@@ -32,8 +33,9 @@ class Held(TokenBudget):
             least, most = math.ceil(self.min_tokens / rows), self.max_tokens // rows
             if least <= most:
                 columns = min(max(round(rows * shape), least), most)
-                grids.append((abs(math.log(columns / rows / shape)), columns, rows))
-        _, columns, rows = min(grids)
+                thin = max(columns, rows) > MAX_ASPECT * min(columns, rows)
+                grids.append((thin, abs(math.log(columns / rows / shape)), columns, rows))
+        *_, columns, rows = min(grids)
         return Size(columns * self.patch, rows * self.patch)
 
 
@@ -61,7 +63,16 @@ class Filled(TokenBudget):
         fitted = self._filled(size)
         while (again := self._filled(fitted)) != fitted:  # what is sent is filled once more by the server
             fitted = again
-        return fitted
+        return self._less_thin(fitted)
+
+    def _less_thin(self, fitted: Size) -> Size:
+        """A grid of more rows where there would be too few, for this one, too, is filled as it is."""
+        if fitted == fitted.within(MAX_ASPECT):
+            return fitted
+        short = next(n for n in itertools.count(1) if self.min_tokens // n <= MAX_ASPECT * n)
+        long = self.min_tokens // short
+        columns, rows = (long, short) if fitted.width > fitted.height else (short, long)
+        return Size(columns * self.patch, rows * self.patch)
 
     def _filled(self, size: Size) -> Size:
         tokens = self.min_tokens
@@ -114,6 +125,7 @@ class Sliced(TokenBudget):
         for slices in range(MAX_SLICES, 0, -1):
             scale = min(1.0, math.sqrt(slices * SLICE * SLICE / size.area))
             shown = Size(max(1, math.floor(size.width * scale)), max(1, math.floor(size.height * scale)))
+            shown = shown.within(MAX_ASPECT)
             if self.cost(shown) <= self.max_tokens:
                 return shown
         while self.cost(shown) > self.max_tokens:  # a sliver: the long side yields

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
+from ergo.images import shrink
 from ergo.images.colour import is_plain, stretch_of_image, to_rgb
 from ergo.images.depth import Stretch
 from ergo.images.disk import PixelsOnDisk
@@ -62,8 +63,10 @@ class Picture:
             return self.stored
         return self.part(Box.whole(self.size), self.size)
 
-    def part(self, box: Box, size: Size) -> Image.Image:
+    def part(self, box: Box, size: Size, fast: bool = False) -> Image.Image:
         """The pixels of `box` shown at `size`: Pillow's `crop(box).resize(size, BICUBIC)` to the bit.
+
+        fast: where it is the whole picture, made smaller, to within one level of 255 (shrink.py).
 
         Pillow narrows first and shortens then. So do we, narrowing strip by strip: neither the box nor
         the turned or converted picture ever exists at full size. What is widened, and so smaller than
@@ -71,15 +74,19 @@ class Picture:
         """
         if box.clamped(self.size) != box:
             raise ValueError(f"{box} is not inside {self.name}, {self.size}")
-        if isinstance(self._reader, Pyramid):
+        fast = fast and box == Box.whole(self.size) and box.size.width > size.width and box.size.height > size.height
+        if isinstance(self._reader, Pyramid) and not (fast and len(self._reader.levels) == 1):
             return self._reader.part(box, size)
+        if fast and isinstance(self._reader, DecodedPixels) and (at_once := self._reader.shrunk(size)):
+            return self._reader.finished(at_once)
+        resize = shrink.fast() if fast else shrink.exact
         narrow = Image.new("RGB", (min(size.width, box.size.width), box.size.height))
         top = 0
         for strip in self._reader.strips(box):
-            narrow.paste(strip.resize((narrow.width, strip.height), Image.Resampling.BICUBIC), (0, top))
+            narrow.paste(resize(strip, (narrow.width, strip.height)), (0, top))
             top += strip.height
         if narrow.size != (size.width, size.height):
-            narrow = narrow.resize((size.width, size.height), Image.Resampling.BICUBIC)
+            narrow = resize(narrow, (size.width, size.height))
         return self._reader.finished(narrow)
 
     def read_size(self, box: Box, size: Size) -> Size:
@@ -120,6 +127,12 @@ class DecodedPixels:
             stored = self.image.crop(place.corners)
             upright = stored.transpose(TURN[self.orientation]) if self.orientation in TURN else stored
             yield convert(upright, self._by_strip) if self._by_strip else to_rgb(upright, self.stretch)
+
+    def shrunk(self, size: Size) -> Image.Image | None:
+        """All of it by `shrink.shrunk`, not finished; None where that has to be made of strips."""
+        if not isinstance(self.image, Raster) or self.image.mode != "RGB" or self.orientation in TURN:
+            return None
+        return shrink.shrunk(self.image.array, (size.width, size.height))
 
     def finished(self, part: Image.Image) -> Image.Image:
         return in_srgb(part, self.profile, self.image.mode)

@@ -93,11 +93,11 @@ class EncodedPicture:
         self.closed = False
         self._pool = memory
 
-    def part(self, box: Box, size: Size) -> Image.Image:
+    def part(self, box: Box, size: Size, fast: bool = False) -> Image.Image:
         with self._pool.decoded(self) as picture:
             if picture.size != self.size:
                 raise PictureError("the picture says only after its pixels which side is up: turn it before", "broken")
-            return picture.part(box, size)
+            return picture.part(box, size, fast)
 
     def read_size(self, box: Box, size: Size) -> Size:
         return self.size

@@ -18,7 +18,8 @@ Of a trace
                     None where the backend cannot tell
     turns.views     what was newly shown: source [width, height] of the upright picture, box (the part shown, SOURCE
                     pixels), shown [width, height] in pixels after scaling, read_from [width, height] of the level of
-                    the file that was scaled (a pyramid has several; of other files their size), tokens
+                    the file that was scaled (a pyramid has several; of other files their size), tokens; asked: the
+                    region that was asked for, only where it was thinner than 1:200 and box is it widened or cut
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def turn_to_dict(turn: Turn) -> dict[str, Any]:
             "shown": [view.size.width, view.size.height],
             "read_from": [read.width, read.height],
             "tokens": view.tokens,
+            **({"asked": list(view.asked.corners)} if view.asked else {}),
         }
         for view in turn.views
         for read in [view.picture.read_size(view.box, view.size)]

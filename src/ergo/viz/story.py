@@ -112,6 +112,8 @@ def _looks(trace: Trace, picture: Picture) -> tuple[Look, ...]:
 def _words(view: View, title: str, whole: str) -> tuple[str, str]:
     """Title and caption of a look; the ones given are for a look at the whole picture."""
     title, what = (title, whole) if view.box == Box.whole(view.picture.size) else ("Close look", f"region {view.box}")
+    if view.asked:
+        what += f", {'widened' if view.box.area > view.asked.area else 'cut'} from {view.asked}, too thin to be shown"
     return title, f"{what}, shown at {view.size}, {view.tokens:,} tokens"
 
 
