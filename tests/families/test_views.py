@@ -84,7 +84,7 @@ def check(family: ModelFamily, count: int, seed: int) -> Counter[str]:
             height, width = qwen.smart_resize(
                 view.box.size.height, view.box.size.width, budget.patch, least * area, budget.max_tokens * area
             )
-            if height * width <= budget.max_tokens * area and thinness(Size(width, height)) <= SLIVER:
+            if least <= height * width / area <= budget.max_tokens and thinness(Size(width, height)) <= SLIVER:
                 assert (width, height) == (shown.width, shown.height), case
                 found["as transformers"] += 1
     return found

@@ -7,7 +7,7 @@ from PIL import Image, ImageChops
 
 from ergo.core.geometry import Box, Size
 from ergo.images.depth import Stretch, stretch_of
-from ergo.images.jpeg import Raster
+from ergo.images.raster import Raster
 from ergo.images.strips import strips_of
 
 

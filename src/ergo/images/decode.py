@@ -22,10 +22,10 @@ from ergo.core.geometry import Size
 from ergo.images import disk
 from ergo.images.disk import PixelsOnDisk, streams_from_disk
 from ergo.images.formats import KINDS, is_camera_raw, not_read, register_plugins
-from ergo.images.jpeg import decoded_jpeg
 from ergo.images.mended import mended
 from ergo.images.picture import DecodedPixels, Picture
 from ergo.images.ranges import BytesInMemory, BytesOnDisk, Ranges
+from ergo.images.raster import decoded
 from ergo.images.slides import is_mirax, open_slide
 from ergo.images.tiff import is_tiff, open_tiff
 
@@ -243,7 +243,7 @@ def _read(
         _check_size(name, size, max(max_pixels, MAX_STORED) if on_disk else max_pixels, way_out)
         if path and on_disk:
             return Picture(PixelsOnDisk(path, size, image.mode, bytes(image.info.get("icc_profile") or b"")), name)
-        raster = decoded_jpeg(image, file)
+        raster = decoded(image, file)
         if raster is None:
             _decode(image)
         return Picture(DecodedPixels.of(raster or image, name, _orientation(image)), name)

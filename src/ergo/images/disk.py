@@ -64,7 +64,7 @@ def streams_from_disk(image: ImageFile.ImageFile, file: IO[bytes]) -> bool:
         or image.has_transparency_data
     ):
         return False
-    simple = image.format == "PNG" and not image.info.get("interlace") and not _png_may_turn(file)
+    simple = image.format == "PNG" and not image.info.get("interlace") and not png_may_turn(file)
     return simple and _pyvips_agrees(file, image)
 
 
@@ -81,7 +81,7 @@ def _pyvips_agrees(file: IO[bytes], image: ImageFile.ImageFile) -> bool:
     return bool(stored.format == "uchar" and stored.bands == bands and (stored.width, stored.height) == image.size)
 
 
-def _png_may_turn(file: IO[bytes]) -> bool:
+def png_may_turn(file: IO[bytes]) -> bool:
     """Whether a PNG has chunks that could hold an orientation or a transparent colour.
 
     They may come after the pixels, where Pillow finds them and pyvips does not.

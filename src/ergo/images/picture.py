@@ -22,9 +22,9 @@ from ergo.images import shrink
 from ergo.images.colour import is_plain, stretch_of_image, to_rgb
 from ergo.images.depth import Stretch
 from ergo.images.disk import PixelsOnDisk
-from ergo.images.jpeg import Raster
 from ergo.images.profile import convert, in_srgb, lab_transform, srgb_transform
 from ergo.images.pyramid import Pyramid
+from ergo.images.raster import Raster
 from ergo.images.strips import PixelReader, strips_of
 from ergo.images.turn import TURN, stored_box
 
