@@ -246,7 +246,9 @@ def _read(
         raster = decoded(image, file)
         if raster is None:
             _decode(image)
-        return Picture(DecodedPixels.of(raster or image, name, _orientation(image)), name)
+        known_upright = raster and image.format == "PNG"  # and Pillow, asked, would decode it after all
+        orientation = 1 if known_upright else _orientation(image)
+        return Picture(DecodedPixels.of(raster or image, name, orientation), name)
 
 
 def _ranges(file: IO[bytes], name: str, path: Path | None) -> Ranges:
