@@ -76,7 +76,7 @@ class Scaled:
     def read_size(self, box: Box, size: Size) -> Size:
         return self.picture.read_size(box, box.size)
 
-    def part(self, box: Box, size: Size) -> Image.Image:
+    def part(self, box: Box, size: Size, fast: bool = False) -> Image.Image:
         return self.picture.part(box, box.size).resize((size.width, size.height), self.filter)
 
 
