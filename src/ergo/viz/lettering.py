@@ -139,7 +139,8 @@ def draw(paper: Image.Image, place: tuple[int, int], text: str, size: int, colou
     runs = list(runs_of(text, size))
     x = float(left) if not rtl else paper.width - sum(face.length(run) for run, face in runs)
     pen = ImageDraw.Draw(paper)
-    base = top + _faces(size)[0].font.getmetrics()[0]
+    usual = _faces(size)[0].font
+    base = top + (usual.getmetrics()[0] if isinstance(usual, ImageFont.FreeTypeFont) else size)
     for run, face in reversed(runs) if rtl else runs:
         if face.scale != 1:
             tile = face.drawn(run)
