@@ -110,9 +110,9 @@ class _Shown(Picture):
     def _parts(self) -> dict[tuple[Box, Size], Image.Image]:
         return {}
 
-    def part(self, box: Box, size: Size) -> Image.Image:
+    def part(self, box: Box, size: Size, fast: bool = False) -> Image.Image:
         if (box, size) not in self._parts:
-            self._parts[box, size] = super().part(box, size)
+            self._parts[box, size] = super().part(box, size, fast)
         return self._parts[box, size]
 
 
