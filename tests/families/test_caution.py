@@ -59,7 +59,7 @@ def test_whatever_else_it_says_is_no_answer_and_shows_no_tag(replies: tuple[str,
 
 def test_other_families_are_not_held_to_form() -> None:
     assert answered(QWEN2_5_VL, REGION, "It has waves.").text == "It has waves."
-    assert [name for name, family in FAMILIES.items() if family.knows] == ["ergo_tiny"]
+    assert [name for name, family in FAMILIES.items() if family.knows] == ["ergo_tiny", "ergo_photo"]
 
 
 @pytest.mark.parametrize(("least", "believed"), [(CONFIDENT / 2, False), (2 * CONFIDENT, True)])

@@ -40,6 +40,7 @@ SERVED = [
     ("anthropic/claude-opus-4.5", "hosted"),
     ("google/gemini-3-flash", "hosted"),
     ("ergo-tiny", "ergo_tiny"),
+    ("ergo-photo-cold", "ergo_photo"),
     # claimed by none
     ("me/my-qwen3-vl-finetune", None),
     ("Qwen/Qwen3-8B", None),  # reads no pictures
@@ -131,6 +132,7 @@ OWN_FORMS = {
     "minicpmv": "<ref>it</ref><box>400 450 500 650</box>",
     "hosted": '<zoom>{{"x1": 400, "y1": 450, "x2": 500, "y2": 650}}</zoom>',
     "ergo_tiny": "<zoom>[400, 450, 500, 650]</zoom>",
+    "ergo_photo": "<zoom>[400, 450, 500, 650]</zoom>",
 }
 
 
@@ -150,7 +152,7 @@ def test_a_prompt_says_what_the_coordinates_count(name: str) -> None:
     family = FAMILIES[name]
     said = family.ask_region(View.of(Picture(Image.new("RGB", (60, 60))), family.token_budget(family.budget)), "Where?")
     text = said[-1].text
-    assert ("from 0 to 1000" in text) == (family.frame == "thousandths" and name != "ergo_tiny")
+    assert ("from 0 to 1000" in text) == (family.frame == "thousandths" and name not in ("ergo_tiny", "ergo_photo"))
     assert ("from 0 to 1," in text) == (family.frame == "fractions")
     assert ("[y1, x1, y2, x2]" in text) == family.y_first
     assert ('{"x1": ..., "y1": ..., "x2": ..., "y2": ...}' in text) == (name == "hosted")
@@ -169,6 +171,7 @@ FACTS = {  # frame, pixels a token sees per side, default budget, least and most
     "minicpmv": ("thousandths", 56, 640, 64, 720),
     "hosted": ("thousandths", 28, 640, 4, 16384),
     "ergo_tiny": ("thousandths", 28, 100, 4, 16384),
+    "ergo_photo": ("thousandths", 28, 100, 28, 16384),
 }
 
 

@@ -104,7 +104,7 @@ def source_function(path: str, name: str) -> Callable[..., tuple[object, ...]]:
 
 
 COSTS: dict[str, Callable[[], Cost]] = {
-    "qwen2_vl": lambda: qwen(28, 4), "qwen2_5_vl": lambda: qwen(28, 4), "ergo_tiny": lambda: qwen(28, 4),
+    "qwen2_vl": lambda: qwen(28, 4), "qwen2_5_vl": lambda: qwen(28, 4), "ergo_tiny": lambda: qwen(28, 4), "ergo_photo": lambda: qwen(28, 28),
     "qwen3_vl": lambda: qwen(32, 64), "qwen3_5": lambda: qwen(32, 64), "glm4v": glm4v, "glm5_next": glm5_next,
     "gemma4": gemma4, "kimi": kimi, "internvl": internvl, "minicpmv": minicpmv,
 }  # fmt: skip

@@ -11,8 +11,8 @@ from ergo.core.geometry import Box
 from ergo.photo_world.assets import BUNDLE, SPLITS, Assets, split_of
 from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.model import CANNOT_TELL
-from ergo.photo_world.questions import CATEGORIES, ask, askable, region_of
-from ergo.photo_world.scene import asked_in, compose, habit_of
+from ergo.photo_world.questions import CATEGORIES, pose, questioned_things, region_of
+from ergo.photo_world.scene import compose, habit_of, split_questioned_in
 from ergo.photo_world.texts import CHARACTERS, TEXT_KINDS, change_one, make_text
 
 SCENES = 60
@@ -35,12 +35,12 @@ def test_splits_share_no_photograph_font_word_or_combination() -> None:
                 assert not photographs[0] & photographs[1]
                 assert not set(of[one].fonts) & set(of[other].fonts)
                 assert not {w.lower() for w in of[one].words} & {w.lower() for w in of[other].words}
-    held_out = [kind for kind in KINDS if asked_in(kind, habit_of(kind).noun) != "train"]
-    assert {asked_in(kind, habit_of(kind).noun) for kind in held_out} == {"validation", "test"}
+    held_out = [kind for kind in KINDS if split_questioned_in(kind, habit_of(kind).noun) != "train"]
+    assert {split_questioned_in(kind, habit_of(kind).noun) for kind in held_out} == {"validation", "test"}
     assert len(held_out) >= 8
     for seed in range(20):
         scene = compose(seed, of["train"])
-        assert all(thing.kind not in held_out for thing in askable(scene))
+        assert all(thing.kind not in held_out for thing in questioned_things(scene))
 
 
 def test_what_hangs_where_follows_from_the_kind(train_assets: Assets) -> None:
@@ -76,30 +76,30 @@ def test_every_category_is_asked_and_its_truth_holds(category: str, train_assets
     found = 0
     for seed in range(SCENES):
         scene = compose(seed, train_assets)
-        asked = ask(scene, rng, category, scene.things[0])
-        if asked is None:
+        posed = pose(scene, rng, category, scene.things[0])
+        if posed is None:
             continue
         found += 1
-        assert asked.category == category
-        assert "{" not in asked.question
+        assert posed.category == category
+        assert "{" not in posed.question
         if category == "none":
-            assert asked.answer == CANNOT_TELL
-            assert asked.region is None
-            named = [kind for kind in KINDS if f" {kind}" in asked.question.replace("?", "").replace(".", "")]
+            assert posed.answer == CANNOT_TELL
+            assert posed.region is None
+            named = [kind for kind in KINDS if f" {kind}" in posed.question.replace("?", "").replace(".", "")]
             assert named
             there = {thing.kind: thing for thing in scene.things}
-            assert all(kind not in there or there[kind].sign is None for kind in asked.question.strip("?.").split() if kind in KINDS)  # fmt: skip
+            assert all(kind not in there or there[kind].sign is None for kind in posed.question.strip("?.").split() if kind in KINDS)  # fmt: skip
             continue
-        assert asked.region is not None
-        assert asked.region.clamped(scene.size) == asked.region
-        assert region_of(scene, asked.region).coverage_of(asked.region) == 1
-        if asked.choices:
-            assert asked.choices.count(asked.answer) == 1
+        assert posed.region is not None
+        assert posed.region.clamped(scene.size) == posed.region
+        assert region_of(scene, posed.region).coverage_of(posed.region) == 1
+        if posed.choices:
+            assert posed.choices.count(posed.answer) == 1
         if category in ("read", "vague", "two_hop", "choice"):
-            assert asked.sign
-            assert asked.answer == asked.sign.text.upper()
-            assert asked.answer.lower() not in asked.question.lower()
-            assert asked.region.area < 0.02 * scene.size.area
+            assert posed.sign
+            assert posed.answer == posed.sign.text.upper()
+            assert posed.answer.lower() not in posed.question.lower()
+            assert posed.region.area < 0.02 * scene.size.area
     assert found >= 8
 
 

@@ -19,21 +19,23 @@ from ergo.core.geometry import Box  # noqa: E402
 from ergo.core.messages import Completion, Sampling  # noqa: E402
 from ergo.core.runner import drive  # noqa: E402
 from ergo.core.view import View  # noqa: E402
-from ergo.families.ergo_tiny import FAMILY  # noqa: E402
+from ergo.families.ergo_photo import FAMILY  # noqa: E402
 from ergo.images.decode import load_image  # noqa: E402
 from ergo.images.picture import Picture  # noqa: E402
+from ergo.photo_world import found  # noqa: E402
 from ergo.photo_world.assets import Assets  # noqa: E402
 from ergo.photo_world.dataset import make_samples  # noqa: E402
 from ergo.photo_world.evaluate import TOTAL, error_rate, jobs, measure, report  # noqa: E402
 from ergo.photo_world.evaluate import _png as png  # noqa: E402
 from ergo.photo_world.kinds import KINDS  # noqa: E402
-from ergo.photo_world.learner import Learner, load_start, save_heads  # noqa: E402
+from ergo.photo_world.learner import ATTENTION_LAYER, Learner, load_start, save_heads  # noqa: E402
 from ergo.photo_world.lessons import CLOSE, COARSE, GROUPS, Mix, empty_lesson, make_talks, scene_lesson, words_lesson  # noqa: E402
 from ergo.photo_world.model import CANNOT_TELL, make_config, make_model, make_tokenizer, save  # noqa: E402
 from ergo.photo_world.pages import PATCH, Crop, make_word  # noqa: E402
 from ergo.photo_world.paint import paint  # noqa: E402
+from ergo.photo_world.place_heads import start_place_heads  # noqa: E402
 from ergo.photo_world.questions import CATEGORIES, all_words  # noqa: E402
-from ergo.photo_world.rows import IGNORED, Rows  # noqa: E402
+from ergo.photo_world.rows import HEADS, IGNORED, PLACE_HEADS, Rows  # noqa: E402
 from ergo.photo_world.scene import compose  # noqa: E402
 from ergo.photo_world.tower import in_tower_order, merge, patches_of, see  # noqa: E402
 from ergo.photo_world.training import Optimisers, load_state, save_state  # noqa: E402
@@ -51,7 +53,7 @@ def as_picture(pixels: np.ndarray) -> Picture:
 
 def small_model(tokenizer: Any, seed: int = 0) -> Any:
     torch.manual_seed(9)
-    return make_model(make_config(tokenizer, 96, 2, 2, 3), tokenizer, torch.randn(400, 3 * PATCH * PATCH), seed)
+    return make_model(make_config(tokenizer, 96, 2, 2, 6), tokenizer, torch.randn(400, 3 * PATCH * PATCH), seed)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def test_rows_hold_the_tokens_that_the_product_asks_with(tokenizer: Any, test_as
     processor = Processor(tokenizer, PATCH, 2, 1, Normalisation((0.5,) * 3, (0.25,) * 3))
     picture = as_picture(np.asarray(paint(scene, test_assets, Box.whole(scene.size), scene.size)))
     replies = ["".join(piece.text for piece in turn.reply) for turn in talk]
-    question, *options = talk[1].asked.split("\n")
+    question, *options = talk[1].question.split("\n")
     choices = tuple(option.split(") ", 1)[1] for option in options)
     flow = coarse_to_fine(picture, Question(question, choices), LookConfig(FAMILY, COARSE, CLOSE))
     first = next(flow)
@@ -114,7 +116,10 @@ def test_only_replies_are_taught_and_every_character_is_read_from_where_it_stand
         assert tokenizer.decode(taught) == text + "<|im_end|>"
         crop: Crop = talk[0].shown
         columns = crop.codes.shape[1] // 2
-        centres = [np.mean((np.asarray(at) - row.slots[0]) % columns) for _, at in sorted(row.hints.items())]
+        centres = [
+            np.mean((np.asarray(at) - row.slots[0]) % columns)
+            for _, at in sorted((place, at) for place, head, at in row.hints if head == 0)
+        ]
         assert len(centres) >= len(crop.text) - 2
         assert centres == sorted(centres)
 
@@ -218,21 +223,101 @@ def test_an_evaluation_asks_every_sample_in_every_way_and_keeps_what_was_said(
 
 
 @pytest.mark.parametrize(
-    ("said", "truth", "rate"),
+    ("answer", "truth", "rate"),
     [("AB-12", "AB-12", 0.0), ("AB12", "AB-12", 0.2), ("", "CAT", 1.0), ("SCATTERED", "CAT", 1.0)],
 )
-def test_the_error_rate_counts_edits_per_character(said: str, truth: str, rate: float) -> None:
-    assert error_rate(said, truth) == pytest.approx(rate)
+def test_the_error_rate_counts_edits_per_character(answer: str, truth: str, rate: float) -> None:
+    assert error_rate(answer, truth) == pytest.approx(rate)
 
 
 def test_what_is_asked_about_in_vain_is_named(tokenizer: Any, train_assets: Assets) -> None:
     """A small picture of nothing: the reply names what the question names, and cannot tell."""
     for [[turn]] in empty_lesson(np.random.default_rng(0), train_assets, 20):
         reply = "".join(piece.text for piece in turn.reply)
-        named = reply.removeprefix("<think> no ").split("</think>")[0]
-        assert named in turn.asked
+        named = reply.removeprefix("<think> ").split(" no</think>")[0]
+        assert named in turn.question
         assert named in KINDS
         assert reply.endswith(f"<answer>{CANNOT_TELL}</answer>")
         row = Rows(tokenizer, GROUPS).row([(turn,)])
         kind = tokenizer.convert_tokens_to_ids(f"Ġ{named}")
         assert (row.ids == kind).sum() == 2  # the question's own token, once more
+
+
+def test_the_place_of_a_thing_is_read_where_it_stands_and_the_other_heads_rest(
+    tokenizer: Any, train_assets: Assets
+) -> None:
+    scene = compose(3, train_assets, (2.0, 2.1))
+    [places, *_] = scene_lesson(np.random.default_rng(0), train_assets, scene, 0.0, 2, close=False)
+    row = Rows(tokenizer, GROUPS).row([places])
+    coarse = places[0].shown
+    centres = coarse.centres
+    assert centres is not None
+    spoken = [place for place, what in row.spots.items() if what == "thing"]
+    assert len(spoken) == 2 * len(scene.things)
+    for place in spoken:
+        at = {head: under for hinted, head, under in row.hints if hinted == place}
+        assert set(at) == set(PLACE_HEADS)
+        [reading] = [head for head, under in at.items() if under[0]]
+        axis = HEADS["thing"].index(reading)
+        said = int(tokenizer.decode([row.labels[place]])) / 1000
+        seen = centres.reshape(-1, 2)[at[reading] - row.slots[0], axis]
+        assert np.nanmin(abs(seen - said)) <= 0.011  # half a grid step: the token holds the thing's very centre
+
+
+def test_a_thing_without_a_text_and_a_thing_that_is_not_there_are_looked_for_first(
+    tokenizer: Any, train_assets: Assets
+) -> None:
+    """ " no" is learnt where the heads that would have found the place rest."""
+    found = set()
+    for seed in range(12):
+        scene = compose(seed, train_assets, (2.0, 2.1))
+        for talk in scene_lesson(np.random.default_rng(seed), train_assets, scene, 0.0, 6, close=False):
+            row = Rows(tokenizer, GROUPS).row([talk])
+            for place in np.flatnonzero(row.labels == tokenizer(" no", add_special_tokens=False)["input_ids"][0]):
+                found.add("sign" if tokenizer.decode([row.ids[place]]) == " sign" else "thing")
+                assert {head for at, head, under in row.hints if at == place and not under.any()} == set(PLACE_HEADS)
+    assert found == {"sign", "thing"}
+
+
+def test_place_heads_find_as_letter_heads_do_and_pass_on_where(tokenizer: Any, train_assets: Assets) -> None:
+    learner = Learner(small_model(tokenizer), tokenizer)
+    own = learner.model.model.language_model.layers[ATTENTION_LAYER].self_attn
+    before = own.v_proj.weight.detach().clone()
+    start_place_heads(learner, train_assets, 1, scenes=24)
+    part = own.head_dim
+    heads = own.q_proj.weight.view(-1, part, own.q_proj.in_features)
+    for name in ("thing", "sign"):
+        assert torch.equal(heads[list(HEADS[name])], heads[list(HEADS["letter"])])
+    letters = slice(0, 2 * part)
+    assert torch.equal(own.v_proj.weight[letters], before[letters])
+    assert not torch.allclose(own.v_proj.weight[2 * part :], before[2 * part :])
+    loss, notes = learner.loss(
+        [learner.rows.row(talks) for talks in make_talks(train_assets, Mix(0, 1, 0), 3, 0)], 0.3, 0.5
+    )
+    assert torch.isfinite(loss)
+    assert {"sees_thing", "sees_sign", "near_thing", "near_sign"} <= set(notes)
+
+
+def test_lessons_of_close_views_ask_for_what_stands_in_them(tokenizer: Any, train_assets: Assets) -> None:
+    rows = make_talks(train_assets, Mix(0, 0, 0, crops=1.0), 1, 0)
+    assert len(rows) >= 12
+    for [[turn]] in rows:
+        reply = "".join(piece.text for piece in turn.reply)
+        assert reply.startswith("<answer>")
+        assert turn.shown.pixels.shape[0] * turn.shown.pixels.shape[1] <= CLOSE.max_tokens * (2 * PATCH) ** 2
+        words = reply.removeprefix("<answer>").removesuffix("</answer>")
+        if words.startswith(" "):  # a word of the world, one token
+            assert len(tokenizer(words, add_special_tokens=False)["input_ids"]) == 1
+
+
+def test_the_found_photographs_are_annotated_inside_of_what_is_fetched() -> None:
+    for file, count in ((found.TEXT, 30), (found.FOREIGN, 40)):
+        rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        assert len(rows) == count
+        for row in rows:
+            assert {"image", "package", "author", "licence", "question", "answer", "region"} == set(row)
+            assert all(row[key] for key in ("question", "answer", "author", "licence"))
+            if file == found.TEXT:
+                left, top, right, bottom = row["region"]
+                assert 0 <= left < right
+                assert 0 <= top < bottom

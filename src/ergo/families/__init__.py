@@ -11,6 +11,7 @@ import re
 
 from ergo.core.errors import UsageError
 from ergo.families import (
+    ergo_photo,
     ergo_tiny,
     gemma4,
     glm4v,
@@ -42,6 +43,7 @@ _FILES = (
     minicpmv,
     hosted,
     ergo_tiny,
+    ergo_photo,
 )
 FAMILIES: dict[str, ModelFamily] = {file.FAMILY.name: file.FAMILY for file in _FILES}
 

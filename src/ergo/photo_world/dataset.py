@@ -16,7 +16,7 @@ import numpy as np
 from ergo.core.geometry import Box
 from ergo.photo_world.assets import SPLITS, Assets, Split, assets_of
 from ergo.photo_world.paint import paint
-from ergo.photo_world.questions import CATEGORIES, Asked, ask
+from ergo.photo_world.questions import CATEGORIES, PosedQuestion, pose
 from ergo.photo_world.scene import Scene, compose
 from ergo.samples.sample import Sample, write_samples
 
@@ -29,49 +29,50 @@ def make_samples(assets: Assets, count: int, folder: Path, first: int = 0) -> It
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
         category = CATEGORIES[number % len(CATEGORIES)]
-        scene, asked = _one(assets, number, category)
+        scene, posed = _one(assets, number, category)
         path = folder / f"{assets.split}-{number:05d}.jpg"
         paint(scene, assets, Box.whole(scene.size), scene.size).save(path, quality=JPEG_QUALITY)
         yield Sample(
             id=f"photo-{assets.split}-{number:05d}",
             image=f"{folder.name}/{path.name}",
-            question=asked.question,
-            answer=asked.answer,
-            choices=asked.choices,
-            region=asked.region,
+            question=posed.question,
+            answer=posed.answer,
+            choices=posed.choices,
+            region=posed.region,
             category=category,
-            info=facts(scene, asked, assets),
+            info=facts(scene, posed, assets),
         )
 
 
-def _one(assets: Assets, number: int, category: str) -> tuple[Scene, Asked]:
+def _one(assets: Assets, number: int, category: str) -> tuple[Scene, PosedQuestion]:
     """The first scene from this sample's own seeds whose first thing can be asked about so."""
     for attempt in range(TRIES):
         scene = compose(number * TRIES + attempt, assets)
-        asked = ask(scene, np.random.default_rng([number, attempt]), category, scene.things[0])
-        if asked is not None:
-            return scene, asked
+        posed = pose(scene, np.random.default_rng([number, attempt]), category, scene.things[0])
+        if posed is not None:
+            return scene, posed
     raise RuntimeError(f"no question of category {category} in {TRIES} scenes for sample {number}")
 
 
-def facts(scene: Scene, asked: Asked, assets: Assets) -> dict[str, Any]:
+def facts(scene: Scene, posed: PosedQuestion, assets: Assets) -> dict[str, Any]:
     """What an evaluation may want to group by. letter: height in pixels. target: the region's share of the picture."""
     found: dict[str, Any] = {
-        "ambiguity": asked.ambiguity,
+        "ambiguity": posed.ambiguity,
         "photograph": assets.ground_names[scene.ground],
-        "target": round(asked.region.area / scene.size.area, 6) if asked.region else None,
+        "target": round(posed.region.area / scene.size.area, 6) if posed.region else None,
     }
-    if asked.sign:
+    if posed.sign:
         found |= {
-            "letter": round(asked.sign.letter, 1),
-            "text_kind": asked.sign.text_kind,
-            "font": Path(asked.sign.font).name,
+            "letter": round(posed.sign.letter, 1),
+            "text_kind": posed.sign.text_kind,
+            "font": Path(posed.sign.font).name,
         }
     return found
 
 
 def write(out: Path, split: Split, count: int) -> int:
     """Write `out`/SPLIT.jsonl and its pictures; returns the number of samples."""
+    out.mkdir(parents=True, exist_ok=True)
     return write_samples(out / f"{split}.jsonl", make_samples(assets_of(split), count, out / split))
 
 
@@ -80,7 +81,7 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--count", type=int, default=200)
-    asked_for = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    number = write(asked_for.out, asked_for.split, asked_for.count)
-    logging.info("%d samples in %s", number, asked_for.out)
+    number = write(args.out, args.split, args.count)
+    logging.info("%d samples in %s", number, args.out)

@@ -16,6 +16,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -38,6 +39,7 @@ from ergo.photo_world.model import CANNOT_TELL
 from ergo.photo_world.pages import make_word
 from ergo.photo_world.questions import MARGIN
 from ergo.photo_world.scene import grown
+from ergo.samples.reader import read_samples
 from ergo.samples.sample import Sample
 from ergo.traces.run import run
 
@@ -46,14 +48,14 @@ log = logging.getLogger(__name__)
 TOTAL = TokenBudget(COARSE.max_tokens + CLOSE.max_tokens, 4, SIDE)
 
 
-def error_rate(said: str, truth: str) -> float:
-    """Edits that turn `said` into `truth`, per character of the truth; at most 1.
+def error_rate(answered: str, truth: str) -> float:
+    """Edits that turn `answered` into `truth`, per character of the truth; at most 1.
 
     >>> error_rate("AB-12", "AB-17")
     0.2
     """
     row = list(range(len(truth) + 1))
-    for i, letter in enumerate(said, 1):
+    for i, letter in enumerate(answered, 1):
         previous, row[0] = row[0], i
         for j, other in enumerate(truth, 1):
             previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (letter != other))
@@ -88,15 +90,15 @@ def _maker(sample: Sample, question: Question, config: LookConfig, how: str = "t
 
 
 def measure(traces: Iterable[Trace]) -> Iterator[tuple[str, dict[str, float], Sample, str]]:
-    """Condition, what was measured, the sample, and what was said, of every trace."""
+    """Condition, what was measured, the sample, and what was answered, of every trace."""
     for trace in traces:
         sample, condition = cast(tuple[Sample, str], trace.tag)
-        said = (trace.answer.text if trace.answer else "").strip()
+        answered = (trace.answer.text if trace.answer else "").strip()
         truth = sample.answer
         found = {
-            "exact": float(said.upper() == truth.upper()),
-            "error_rate": error_rate(said.upper(), truth.upper()),
-            "refused": float(said == CANNOT_TELL),
+            "exact": float(answered.upper() == truth.upper()),
+            "error_rate": error_rate(answered.upper(), truth.upper()),
+            "refused": float(answered == CANNOT_TELL),
             "tokens": float(trace.vision_tokens),
         }
         if condition == "two_looks" and sample.region:
@@ -104,18 +106,20 @@ def measure(traces: Iterable[Trace]) -> Iterator[tuple[str, dict[str, float], Sa
             found["holds"] = float(region is not None and region.coverage_of(sample.region) >= 0.99)
             if region:
                 found["area"] = region.area / trace.turns[0].views[0].picture.size.area
-        yield condition, found, sample, said
+        yield condition, found, sample, answered
 
 
 def report(rows: Iterable[tuple[str, dict[str, float], Sample, str]], out: Path | None) -> None:
     """Log a table of each condition over all and by category; with `out`, every reply as a line of JSON."""
     kept: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     lines = []
-    for condition, found, sample, said in rows:
+    for condition, found, sample, answered in rows:
         for group in ("all", sample.category):
             kept[condition, group].append(found)
         row = {"id": sample.id, "condition": condition, "category": sample.category, "question": sample.question}
-        lines.append(row | {"truth": sample.answer, "said": said, **{name: round(v, 4) for name, v in found.items()}})
+        lines.append(
+            row | {"truth": sample.answer, "answer": answered, **{name: round(v, 4) for name, v in found.items()}}
+        )
     for (condition, group), founds in sorted(kept.items()):
         right = int(sum(found["exact"] for found in founds))
         low, high = wilson(right, len(founds))
@@ -163,19 +167,24 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--words", type=int, default=0)
+    parser.add_argument("--samples", type=Path, help="a JSONL that photo_world.dataset wrote (default: drawn anew)")
     parser.add_argument("--out", type=Path, help="a JSONL of every reply")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    backend = TransformersBackend.open(asked.checkpoint, LocalSettings(batch_size=16))
-    assets = assets_of(asked.split)
-    if asked.words:
-        report(measure(run(word_jobs(word_samples(assets, asked.words), backend), backend, 16)), asked.out)
+    backend = TransformersBackend.open(args.checkpoint, LocalSettings(batch_size=16))
+    assets = assets_of(args.split)
+    if args.words:
+        report(measure(run(word_jobs(word_samples(assets, args.words), backend), backend, 16)), args.out)
+        return
+    if args.samples:
+        kept = islice(read_samples(args.samples), args.count)
+        report(measure(run(jobs(kept, backend), backend, 16)), args.out)
         return
     with tempfile.TemporaryDirectory() as folder:
-        samples = make_samples(assets, asked.count, Path(folder))
+        samples = make_samples(assets, args.count, Path(folder))
         absolute = (replace(sample, image=Path(folder).parent / str(sample.image)) for sample in samples)
-        report(measure(run(jobs(absolute, backend), backend, 16)), asked.out)
+        report(measure(run(jobs(absolute, backend), backend, 16)), args.out)
 
 
 if __name__ == "__main__":

@@ -30,5 +30,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("folder", type=Path)
-    asked = parser.parse_args()
-    export(asked.run, asked.folder, (192, 4, 4, 6))
+    args = parser.parse_args()
+    export(args.run, args.folder, (192, 4, 4, 6))

@@ -53,10 +53,10 @@ class OrderHead(torch.nn.Module):
 
 
 class PlaceHead(torch.nn.Module):
-    """Says where in its view a vision token stands, as waves of x and y; only for training.
+    """Says, as waves of x and y, where in its view the middle of what a vision token shows is; only for training.
 
-    Labels alone drive the position out of what the tower says (docs/log.md); this keeps it where the language
-    model reads.
+    A token of the background says where it stands itself. Labels alone drive the position out of what the tower says
+    (docs/log.md); this keeps it where the language model reads, and finer than tokens are.
     """
 
     def __init__(self, width: int) -> None:
@@ -65,11 +65,16 @@ class PlaceHead(torch.nn.Module):
         self.norm = torch.nn.LayerNorm(width)
         self.head = torch.nn.Linear(width, 4 * self.count)
 
-    def loss(self, tokens: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-        """Mean square error for tokens [B, rows * columns, width]."""
+    def loss(self, tokens: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+        """Mean square error for tokens [B, rows * columns, width]; centres [B, rows, columns, 2] as in Crop."""
+        rows, columns = centres.shape[1:3]
         y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
-        truth = torch.cat([waves(x.reshape(-1), self.count), waves(y.reshape(-1), self.count)], 1)
-        error: torch.Tensor = (self.head(self.norm(tokens)).float() - truth).square().mean()
+        shown = ~centres.isnan()
+        points = torch.where(shown, centres, torch.stack([x, y], -1)).flatten(0, 2)
+        truth = torch.cat([waves(points[:, 0], self.count), waves(points[:, 1], self.count)], 1)
+        errors = (self.head(self.norm(tokens)).float().flatten(0, 1) - truth).square().mean(1)
+        weights = torch.where(shown[..., 0].flatten(), 1.0, BACKGROUND)
+        error: torch.Tensor = (errors * weights).sum() / weights.sum()
         return error
 
 

@@ -74,15 +74,15 @@ def train(out: Path, steps: int, width: int, depth: int, layers: int, heads: int
             logits = head(see(visual, patches, *crops[0].codes.shape)).float()
             loss = label_loss(logits, labels)
         optimisers.step(loss, rate_share(step, 30, steps))
-        said = logits.detach().argmax(-1)
+        guessed = logits.detach().argmax(-1)
         letters, things = (labels > NOTHING) & (labels < SIGN), labels > SIGN
         kind = "page" if len(crops) == 12 else "word"
         journal.note(
             step,
             loss=float(loss.detach()),
-            background=share_right(said, labels, labels == NOTHING),
-            things=share_right(said, labels, things),
-            **{f"letters_{kind}": share_right(said, labels, letters)},
+            background=share_right(guessed, labels, labels == NOTHING),
+            things=share_right(guessed, labels, things),
+            **{f"letters_{kind}": share_right(guessed, labels, letters)},
         )
         if (step + 1) % 100 == 0 or step + 1 == steps:
             save_state(out / "state.pt", step + 1, (model, head), optimisers)
@@ -99,7 +99,7 @@ if __name__ == "__main__":
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     words = make_tokenizer([])
-    train(asked.out, asked.steps, asked.width, asked.depth, asked.layers, asked.heads, asked.seed, words)
+    train(args.out, args.steps, args.width, args.depth, args.layers, args.heads, args.seed, words)

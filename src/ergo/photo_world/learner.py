@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +12,21 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AttentionInterface
+from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb
 
 from ergo.photo_world.heads import LONGEST, LabelHead, OrderHead, PlaceHead, coordinate_values, label_loss, softened
 from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.lessons import GROUPS
 from ergo.photo_world.lettering import NOTHING
 from ergo.photo_world.model import GRID
-from ergo.photo_world.pages import PATCH, SIGN, Crop
-from ergo.photo_world.rows import IGNORED, Row, Rows
-from ergo.photo_world.tower import MERGE, float_attention, in_tower_order, merge, patches_of, see
+from ergo.photo_world.pages import MERGE, PATCH, SIGN, Crop
+from ergo.photo_world.rows import HEADS, IGNORED, Row, Rows
+from ergo.photo_world.tower import float_attention, in_tower_order, merge, patches_of, see
 from ergo.photo_world.training import share_right
-from ergo.tiny.losses import AttentionLoss
 from ergo.tiny.packing import attention
 
-LOOKING_LAYER = 1
-HEADS = "heads.safetensors"
+ATTENTION_LAYER = 1  # whose heads are supervised
+HEADS_FILE = "heads.safetensors"
 
 FLOAT_ATTENTION = "ergo_float_attention"
 
@@ -42,6 +44,58 @@ def attend(
 
 
 AttentionInterface.register(FLOAT_ATTENTION, attend)
+
+
+class SupervisedLayer:
+    """Reads one layer's input and output in a forward pass, and how far its heads' attention is from the evidence.
+
+    Nothing is added to the model: the loss (minus the log of the attention that falls on the evidence) shapes the same
+    query and key weights that the task does, and the task alone found them too late (docs/log.md).
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self._attention = layer.self_attn
+        self._inputs: dict[str, Any] = {}
+        self.output = torch.empty(0)
+        self._hooks = [
+            self._attention.register_forward_pre_hook(self._keep_input, with_kwargs=True),
+            layer.register_forward_hook(self._keep_output),
+        ]
+
+    def _keep_input(self, _: Any, __: Any, inputs: dict[str, Any]) -> None:
+        self._inputs = inputs
+
+    def _keep_output(self, _: Any, __: Any, output: Any) -> None:
+        self.output = output if isinstance(output, torch.Tensor) else output[0]
+
+    def attention_loss(self, rows: list[Row], notes: dict[str, float]) -> torch.Tensor:
+        """The mean over all hints; notes: the share of attention that falls on the evidence, by group of heads."""
+        for hook in self._hooks:
+            hook.remove()
+        hidden: torch.Tensor = self._inputs["hidden_states"]
+        hints = [(number, *hint) for number, row in enumerate(rows) for hint in row.hints]
+        if not hints:
+            return hidden.new_zeros(())
+        look_at = torch.zeros((len(hints), hidden.shape[1]), dtype=torch.bool)
+        for line, (_, _, _, under) in enumerate(hints):
+            look_at[line, torch.from_numpy(under)] = True
+        row, place, head = torch.tensor([hint[:3] for hint in hints]).T
+        own = self._attention
+        shape = (*hidden.shape[:2], -1, own.head_dim)
+        queries = own.q_norm(own.q_proj(hidden).view(shape)).transpose(1, 2)
+        keys = own.k_norm(own.k_proj(hidden).view(shape)).transpose(1, 2)
+        queries, keys = apply_rotary_pos_emb(queries, keys, *self._inputs["position_embeddings"])
+        scores = torch.einsum("nd,nld->nl", queries[row, head, place], keys[row, head]).float() * own.scaling
+        scores = scores + self._inputs["attention_mask"][row, 0, place]
+        share = scores.log_softmax(-1).masked_fill(~look_at, -torch.inf).logsumexp(-1)
+        seeing = torch.tensor([bool(under[0]) for *_, under in hints])
+        for name, heads in HEADS.items():
+            chosen = seeing & torch.isin(head, torch.tensor(heads))
+            if bool(chosen.any()):
+                notes[f"sees_{name}"] = float(share.detach()[chosen].exp().mean())
+        weights = torch.where(seeing, 1.0, 0.2)  # three heads rest for each that reads
+        loss: torch.Tensor = -(share * weights).sum() / weights.sum()
+        return loss
 
 
 class Learner:
@@ -72,10 +126,14 @@ class Learner:
             for name, weight in module.named_parameters()
         ]
 
-    def loss(self, rows: list[Row], looking: float, labelling: float) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss of a batch, and what was right in it."""
+    def loss(
+        self, rows: list[Row], attention_weight: float, patch_label_weight: float, pages: Sequence[Crop] = ()
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss of a batch, and what was right in it. pages: what only the vision tower is shown."""
         notes: dict[str, float] = {}
-        tokens, label_part = self._see([crop for row in rows for crop in row.shown], notes)
+        shown = [crop for row in rows for crop in row.shown]
+        tokens, label_part = self._see([*shown, *pages], notes)
+        tokens = tokens[: len(shown)]
         ids, labels, branch, group, positions = collate(rows, self.tokenizer.pad_token_id)
         language = self.model.model.language_model
         embedded = language.embed_tokens(ids)
@@ -85,17 +143,33 @@ class Learner:
             place += len(row.shown)
         where = torch.tensor(at).T
         embedded = embedded.index_put((where[0], where[1]), torch.cat(tokens).float())
-        watched = AttentionLoss(language.layers[LOOKING_LAYER])
+        supervised = SupervisedLayer(language.layers[ATTENTION_LAYER])
         hidden = language(
             inputs_embeds=embedded, attention_mask=attention(branch), position_ids=positions, use_cache=False
         ).last_hidden_state
         taught = labels != IGNORED
         logits = self.model.lm_head(hidden[taught]).float()
-        said = -(self.spread[labels[taught]] * logits.log_softmax(-1)).sum(-1).mean()
-        hinted = watched.loss(*_hints(rows, ids.shape[1]))
-        notes |= {"said": float(said.detach()), "looking": float(hinted.detach())}
-        self._judge(logits.detach().argmax(-1), labels, branch, group, taught, notes)
-        return said + looking * hinted + labelling * label_part, notes
+        reply_loss = -(self.spread[labels[taught]] * logits.log_softmax(-1)).sum(-1).mean()
+        attention_loss = supervised.attention_loss(rows, notes)
+        early = self._early(supervised.output, rows, labels)
+        notes["reply"] = float(reply_loss.detach())
+        notes["early"] = float(early.detach()) or math.nan
+        predicted = torch.full_like(labels, IGNORED)
+        predicted[taught] = logits.detach().argmax(-1)
+        self._judge(predicted, labels, branch, group, notes)
+        self._judge_places(predicted, labels, rows, notes)
+        return reply_loss + early + attention_weight * attention_loss + patch_label_weight * label_part, notes
+
+    def _early(self, hidden: torch.Tensor, rows: list[Row], labels: torch.Tensor) -> torch.Tensor:
+        """Loss of telling the coordinates of things and signs already from what the supervised layer gives: what its
+        heads rest on is worth little before they pass on where that stands."""
+        at = [(number, place) for number, row in enumerate(rows) for place in row.spots]
+        if not at:
+            return hidden.new_zeros(())
+        row, place = torch.tensor(at).T
+        logits = self.model.lm_head(self.model.model.language_model.norm(hidden[row, place])).float()
+        loss: torch.Tensor = -(self.spread[labels[row, place]] * logits.log_softmax(-1)).sum(-1).mean()
+        return loss
 
     def _see(self, shown: list[Crop], notes: dict[str, float]) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Every view's tokens, in order, and the loss of naming what lies under its patches."""
@@ -112,7 +186,8 @@ class Learner:
             for number, each in zip(numbers, merged, strict=True):
                 tokens[number] = each
             share = len(numbers) / len(shown)
-            placed.append(self.place.loss(merged, shape[0] // MERGE, shape[1] // MERGE) * share)
+            centres = np.stack([_centres(crop) for crop in crops])
+            placed.append(self.place.loss(merged, torch.from_numpy(centres)) * share)
             named_parts.append(self._name(merged, np.stack([crop.codes for crop in crops])) * share)
             hidden_parts.append(hidden.flatten(0, 1))
             code_parts.append(in_tower_order(np.stack([crop.codes for crop in crops])).ravel())
@@ -153,23 +228,39 @@ class Learner:
         mean: torch.Tensor = (losses * weights).sum() / weights.sum()
         return mean
 
-    def _judge(self, said: torch.Tensor, labels: torch.Tensor, branch: torch.Tensor, group: torch.Tensor,
-               taught: torch.Tensor, notes: dict[str, float]) -> None:  # fmt: skip
-        """right_GROUP: tokens. exact_GROUP: replies right from end to end, as greedy decoding would have them.
-        near_GROUP: coordinates at most one grid step off."""
-        truth, groups = labels[taught], group[taught]
+    def _judge(self, predicted: torch.Tensor, labels: torch.Tensor, branch: torch.Tensor, group: torch.Tensor,
+               notes: dict[str, float]) -> None:  # fmt: skip
+        """right_GROUP: tokens. exact_GROUP: replies right from end to end, as greedy decoding would have them."""
+        taught = labels != IGNORED
+        truth, groups, guessed = labels[taught], group[taught], predicted[taught]
         talks = (torch.arange(len(labels))[:, None] * 1000 + branch)[taught]
-        number = self.value[truth] >= 0
         for index, name in enumerate(GROUPS):
             chosen = groups == index
-            notes[f"right_{name}"] = share_right(said, truth, chosen)
+            notes[f"right_{name}"] = share_right(guessed, truth, chosen)
             if name in ("word", "answer", "empty") and bool(chosen.any()):
                 _, member = torch.unique(talks[chosen], return_inverse=True)
-                wrong = torch.zeros(int(member.max()) + 1).index_add(0, member, (said != truth)[chosen].float())
+                wrong = torch.zeros(int(member.max()) + 1).index_add(0, member, (guessed != truth)[chosen].float())
                 notes[f"exact_{name}"] = float((wrong == 0).float().mean())
-            if bool((chosen & number).any()):
-                off = (self.value[said[chosen & number]] - self.value[truth[chosen & number]]).abs()
-                notes[f"near_{name}"] = float((off <= GRID).float().mean())
+
+    def _judge_places(
+        self, predicted: torch.Tensor, labels: torch.Tensor, rows: list[Row], notes: dict[str, float]
+    ) -> None:
+        """near_: coordinates at most one grid step off, of things, of signs, and of regions' corners."""
+        near = (self.value[predicted] - self.value[labels]).abs() <= GRID
+        what = torch.where((self.value[labels] >= 0) & (labels != IGNORED), 1, 0)
+        for number, row in enumerate(rows):
+            for place, name in row.spots.items():
+                what[number, place] = 2 if name == "thing" else 3
+        for code, name in ((1, "corner"), (2, "thing"), (3, "sign")):
+            chosen = what == code
+            if bool(chosen.any()):
+                notes[f"near_{name}"] = float(near[chosen].float().mean())
+
+
+def _centres(crop: Crop) -> np.ndarray:
+    if crop.centres is None:
+        return np.full((crop.codes.shape[0] // MERGE, crop.codes.shape[1] // MERGE, 2), np.nan, np.float32)
+    return crop.centres.astype(np.float32)
 
 
 def collate(rows: list[Row], pad: int) -> tuple[torch.Tensor, ...]:
@@ -184,14 +275,6 @@ def collate(rows: list[Row], pad: int) -> tuple[torch.Tensor, ...]:
         branch[number, here], group[number, here] = torch.from_numpy(row.branch), torch.from_numpy(row.group)
         positions[:, number, here] = torch.from_numpy(row.positions)
     return ids, labels, branch, group, positions
-
-
-def _hints(rows: list[Row], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    places = [(number, place) for number, row in enumerate(rows) for place in row.hints]
-    at = torch.zeros((len(places), length), dtype=torch.bool)
-    for line, (number, place) in enumerate(places):
-        at[line, torch.from_numpy(rows[number].hints[place])] = True
-    return torch.tensor(places, dtype=torch.long).reshape(-1, 2), at
 
 
 def load_start(learner: Learner, start: Path) -> None:
@@ -220,7 +303,7 @@ def save_heads(learner: Learner, folder: Path) -> None:
         for number, module in enumerate(learner.modules[1:], 1)
         for name, weight in module.state_dict().items()
     }
-    save_file(heads, folder / HEADS)
+    save_file(heads, folder / HEADS_FILE)
 
 
 def _load_export(learner: Learner, folder: Path) -> None:
@@ -228,7 +311,7 @@ def _load_export(learner: Learner, folder: Path) -> None:
     missing, unexpected = learner.model.load_state_dict(weights, strict=False)
     if unexpected or set(missing) - {"lm_head.weight"}:  # which is tied to the embeddings
         raise ValueError(f"{folder} is another model: {unexpected or missing} does not fit")
-    heads = load_file(folder / HEADS)
+    heads = load_file(folder / HEADS_FILE)
     for number, module in enumerate(learner.modules[1:], 1):
         mine = {name: weight.float() for name, weight in heads.items() if name.startswith(f"{number}.")}
         module.load_state_dict({name.split(".", 1)[1]: weight for name, weight in mine.items()})

@@ -17,8 +17,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from ergo.photo_world.pages import PATCH
-from ergo.photo_world.tower import MERGE
+from ergo.photo_world.pages import MERGE, PATCH
 from ergo.tiny.model import CONTROL, TAGS, TEMPLATE, waves
 
 GRID = 20  # thousandths of a view's side: coordinates are multiples of it
@@ -100,7 +99,7 @@ def make_config(tokenizer: Any, width: int, depth: int, layers: int, heads: int)
         eos_token_id=token("<|im_end|>"),
         bos_token_id=None,
         pad_token_id=tokenizer.pad_token_id,
-        ergo_family="ergo_tiny",
+        ergo_family="ergo_photo",
     )
 
 

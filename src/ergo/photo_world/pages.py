@@ -17,6 +17,7 @@ from ergo.photo_world.lettering import CODES, Seen, Sheet, load_font, photograph
 from ergo.photo_world.texts import TEXT_KINDS, make_text
 
 PATCH = 14  # side in pixels of what one label is about
+MERGE = 2  # patches per token side
 MARGIN = 24  # pixels of a sheet around what is seen of it
 SIGN = len(CODES) + 1  # the label of a text that is too small to be read
 THING = {name: SIGN + number for number, name in enumerate(KINDS, 1)}
@@ -25,12 +26,17 @@ LABELS = SIGN + len(KINDS) + 1
 
 @dataclass(frozen=True)
 class Crop:
-    """pixels [H, W, 3]; codes, order [H / PATCH, W / PATCH]: labels at the patches' centres; text in capitals."""
+    """pixels [H, W, 3]; codes, order [H / PATCH, W / PATCH]: labels at the patches' centres; text in capitals.
+
+    centres [token rows, token columns, 2]: x and y, shares of the view, of the middle of the thing or small sign that
+    a vision token shows, and NaN where it shows none.
+    """
 
     pixels: np.ndarray
     codes: np.ndarray
     order: np.ndarray
     text: str = ""
+    centres: np.ndarray | None = None
 
 
 def a_ground(rng: np.random.Generator, assets: Assets, width: int, height: int) -> Image.Image:

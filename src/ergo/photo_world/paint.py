@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 from ergo.core.geometry import Box, Size
 from ergo.photo_world.assets import Assets
 from ergo.photo_world.lettering import CODES, load_font, text_size
-from ergo.photo_world.pages import PATCH, SIGN
+from ergo.photo_world.pages import MERGE, PATCH, SIGN, Crop
 from ergo.photo_world.pages import THING as THING_LABEL
 from ergo.photo_world.scene import STICKER_COLOURS, Scene, Sign, Thing
 
@@ -174,6 +174,33 @@ def labels_under(scene: Scene, assets: Assets, box: Box, size: Size) -> tuple[np
             )
             codes[np.unravel_index(near.argmin(), near.shape)] = SIGN
     return codes, order
+
+
+def centres_under(scene: Scene, box: Box, codes: np.ndarray) -> np.ndarray:
+    """Crop.centres of the part `box`, of whose patches `codes` says what they show."""
+    rows, columns = codes.shape[0] // MERGE, codes.shape[1] // MERGE
+    centres = np.full((rows, columns, 2), np.nan)
+    for thing in scene.things:
+        shown = (codes == THING_LABEL[thing.kind]).reshape(rows, MERGE, columns, MERGE).any((1, 3))
+        centres[shown] = _share(thing.centre, box)
+    for sign in scene.signs:
+        x, y = _share(sign.centre, box)
+        if 0 <= x < 1 and 0 <= y < 1 and (codes == SIGN).any():
+            centres[int(y * rows), int(x * columns)] = x, y
+    return centres
+
+
+def _share(point: tuple[float, float], box: Box) -> tuple[float, float]:
+    return (point[0] - box.left) / box.size.width, (point[1] - box.top) / box.size.height
+
+
+def patches_in(crop: Crop, box: Box, part: Box) -> np.ndarray:
+    """[rows, columns]: whether the patch's centre is in `part` (SOURCE pixels); the crop shows `box`."""
+    rows, columns = crop.codes.shape
+    x = box.left + (np.arange(columns) + 0.5) * box.size.width / columns
+    y = box.top + (np.arange(rows) + 0.5) * box.size.height / rows
+    inside: np.ndarray = ((y >= part.top) & (y < part.bottom))[:, None] & ((x >= part.left) & (x < part.right))
+    return inside
 
 
 def _character_at(sign: Sign, u: np.ndarray) -> np.ndarray:

@@ -19,13 +19,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from ergo.core.geometry import Box
+from ergo.photo_world.assets import Split
 from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.model import CANNOT_TELL
-from ergo.photo_world.scene import STICKER_COLOURS, STICKER_SHAPES, Scene, Sign, Thing, asked_in, grown, habit_of
+from ergo.photo_world.scene import (
+    STICKER_COLOURS,
+    STICKER_SHAPES,
+    Scene,
+    Sign,
+    Thing,
+    grown,
+    habit_of,
+    split_questioned_in,
+)
 from ergo.photo_world.texts import change_one
 
 CATEGORIES = ("read", "choice", "attribute", "relation", "two_hop", "vague", "coarse", "none")
-MARGIN = 14  # units around a text that belong to a good region
+MARGIN = 28  # units around a text that belong to a good region
 
 READ = (
     "What is written on the {noun} of the {kind}?",
@@ -55,11 +65,11 @@ TWO_HOP = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class PosedQuestion:
     """A question with its truth.
 
     choices: option texts; the answer is one of them. region: the smallest box that answers, SOURCE pixels; None where
-    nothing does. told: what is found in the coarse view on the way, in order. sign: the text that is read, if one is.
+    nothing does. mentioned: what is found in the coarse view on the way, in order. sign: the text that is read, if one is.
     missing: the kind that is asked about and is not there.
     """
 
@@ -68,21 +78,29 @@ class Asked:
     answer: str
     choices: tuple[str, ...]
     region: Box | None
-    told: tuple[Thing, ...]
+    mentioned: tuple[Thing, ...]
     sign: Sign | None
     ambiguity: int
     missing: str = ""
 
 
-def ask(scene: Scene, rng: np.random.Generator, category: str, thing: Thing) -> Asked | None:
+def pose(scene: Scene, rng: np.random.Generator, category: str, thing: Thing) -> PosedQuestion | None:
     """A question of `category` about `thing` (which the scene's split may ask about); None where there is none."""
-    maker: Callable[[Scene, np.random.Generator, Thing], Asked | None] = _MAKERS[category]
+    maker: Callable[[Scene, np.random.Generator, Thing], PosedQuestion | None] = _MAKERS[category]
     return maker(scene, rng, thing)
 
 
-def askable(scene: Scene) -> list[Thing]:
+def questioned_things(scene: Scene) -> list[Thing]:
     """The things that this split may ask about."""
-    return [thing for thing in scene.things if asked_in(thing.kind, habit_of(thing.kind).noun) == scene.split]
+    return [
+        thing for thing in scene.things if split_questioned_in(thing.kind, habit_of(thing.kind).noun) == scene.split
+    ]
+
+
+def kinds_questioned_in(split: Split) -> list[str]:
+    """The kinds that this split may ask about. In vain too: a kind whose only questions in training are in vain is
+    learnt to be absent."""
+    return [kind for kind in KINDS if split_questioned_in(kind, habit_of(kind).noun) == split]
 
 
 def region_of(scene: Scene, box: Box) -> Box:
@@ -94,24 +112,24 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _about_text(scene: Scene, category: str, question: str, thing: Thing, told: tuple[Thing, ...], answer: str = "",
-                choices: tuple[str, ...] = ()) -> Asked | None:  # fmt: skip
+def _about_text(scene: Scene, category: str, question: str, thing: Thing, mentioned: tuple[Thing, ...], answer: str = "",
+                choices: tuple[str, ...] = ()) -> PosedQuestion | None:  # fmt: skip
     sign = thing.sign
     if sign is None:
         return None
-    text = question.format(noun=habit_of(thing.kind).noun, kind=told[0].kind)
-    return Asked(
-        category, text, answer or sign.text.upper(), choices, sign.box, told, sign, habit_of(thing.kind).ambiguity
+    text = question.format(noun=habit_of(thing.kind).noun, kind=mentioned[0].kind)
+    return PosedQuestion(
+        category, text, answer or sign.text.upper(), choices, sign.box, mentioned, sign, habit_of(thing.kind).ambiguity
     )
 
 
-def _read(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None:
+def _read(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion | None:
     if thing.sign is None:
         return None
     return _about_text(scene, "read", _pick(rng, READ + 2 * READ_BY_TEXT[thing.sign.text_kind]), thing, (thing,))
 
 
-def _choice(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None:
+def _choice(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion | None:
     if thing.sign is None:
         return None
     right = thing.sign.text.upper()
@@ -127,7 +145,7 @@ def _choice(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | Non
     return None
 
 
-def _attribute(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None:
+def _attribute(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion | None:
     if thing.sign is None or thing.sign.sticker is None:
         return None
     if rng.random() < 0.5:
@@ -138,7 +156,7 @@ def _attribute(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | 
     return _about_text(scene, "attribute", question, thing, (thing,), answer, shuffled)
 
 
-def _relation(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None:
+def _relation(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion | None:
     if thing.sign is None or thing.sign.sticker is None:
         return None
     question = _pick(
@@ -163,7 +181,7 @@ def _nearest(scene: Scene, thing: Thing) -> Thing | None:
     return scene.things[others[0][1]]
 
 
-def _two_hop(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None:
+def _two_hop(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion | None:
     """`thing` has the text; the question names a neighbour to which it is nearest."""
     for number in rng.permutation(len(scene.things)):
         other = scene.things[int(number)]
@@ -172,7 +190,7 @@ def _two_hop(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | No
     return None
 
 
-def _vague(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None:
+def _vague(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion | None:
     group = habit_of(thing.kind).group
     alone = sum(habit_of(other.kind).group == group for other in scene.things) == 1
     if group not in VAGUE or not alone:
@@ -180,43 +198,43 @@ def _vague(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None
     return _about_text(scene, "vague", _pick(rng, VAGUE[group]), thing, (thing,))
 
 
-def _coarse(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None:
+def _coarse(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion | None:
     x, y = thing.centre[0] / scene.size.width, thing.centre[1] / scene.size.height
-    told: tuple[Thing, ...] = (thing,)
+    mentioned: tuple[Thing, ...] = (thing,)
     kind = int(rng.integers(3))
     if kind == 0 and abs(x - 0.5) > 0.06:
         question, answer = "Is the {kind} in the left or right half of the picture?", "left" if x < 0.5 else "right"
     elif kind == 1 and abs(y - 0.5) > 0.06:
         question, answer = "Is the {kind} in the upper or lower half of the picture?", "upper" if y < 0.5 else "lower"
     elif (near := _nearest(scene, thing)) is not None:
-        question, answer, told = "What is nearest to the {kind}?", near.kind, (thing, near)
+        question, answer, mentioned = "What is nearest to the {kind}?", near.kind, (thing, near)
     else:
         return None
-    box = told[-1].box.clamped(scene.size)
-    return Asked("coarse", question.format(kind=thing.kind), answer, (), box, told, None, 0)
+    box = mentioned[-1].box.clamped(scene.size)
+    return PosedQuestion("coarse", question.format(kind=thing.kind), answer, (), box, mentioned, None, 0)
 
 
-def _none(scene: Scene, rng: np.random.Generator, thing: Thing) -> Asked | None:
+def _none(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion | None:
     """About a thing that is not there, or one of the picture's that has no text."""
-    bare = [other for other in scene.things if other.sign is None]
+    bare = [other for other in questioned_things(scene) if other.sign is None]
     if bare and rng.random() < 0.5:
         other = bare[int(rng.integers(len(bare)))]
         question = _pick(rng, READ).format(noun=habit_of(other.kind).noun, kind=other.kind)
-        return Asked("none", question, CANNOT_TELL, (), None, (other,), None, 0)
+        return PosedQuestion("none", question, CANNOT_TELL, (), None, (other,), None, 0)
     there = {other.kind for other in scene.things}
-    absent = [kind for kind in KINDS if kind not in there]
-    return ask_in_vain(rng, absent[int(rng.integers(len(absent)))])
+    absent = [kind for kind in kinds_questioned_in(scene.split) if kind not in there]
+    return pose_unanswerable(rng, absent[int(rng.integers(len(absent)))])
 
 
-def ask_in_vain(rng: np.random.Generator, kind: str) -> Asked:
+def pose_unanswerable(rng: np.random.Generator, kind: str) -> PosedQuestion:
     """A question about a kind that is not there."""
     habit = habit_of(kind)
     options = READ + 2 * READ_BY_TEXT[habit.texts[0]]
     question = _pick(rng, options).format(noun=habit.noun, kind=kind)
-    return Asked("none", question, CANNOT_TELL, (), None, (), None, 0, missing=kind)
+    return PosedQuestion("none", question, CANNOT_TELL, (), None, (), None, 0, missing=kind)
 
 
-_MAKERS: dict[str, Callable[[Scene, np.random.Generator, Thing], Asked | None]] = {
+_MAKERS: dict[str, Callable[[Scene, np.random.Generator, Thing], PosedQuestion | None]] = {
     "read": _read,
     "choice": _choice,
     "attribute": _attribute,
@@ -244,6 +262,7 @@ def all_words() -> list[str]:
         "Is the {kind} in the left or right half of the picture? upper or lower What is nearest to the",
         "Where? What is where?",
         "vehicle food building animal",
+        " ".join((*STICKER_COLOURS, *STICKER_SHAPES)),
     ]
     nouns = [" plate price tag sign label"]
     return [*fixed, *(" " + text for text in fixed), *nouns, *(" " + kind for kind in KINDS)]

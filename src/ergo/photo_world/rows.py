@@ -13,20 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from ergo.photo_world.pages import Crop
-from ergo.photo_world.tower import MERGE
+from ergo.photo_world.pages import MERGE, Crop
 
 IGNORED = -100
+
+
+HEADS = {"letter": (0, 1), "thing": (2, 3), "sign": (4, 5)}
+"""Heads of the attention layer that is supervised. A letter is read by both of its heads; of a place, x by the first
+and y by the second, and the place heads that are not meant rest on the row's first token, so that one linear map from
+what a head reads to a coordinate is enough."""
+PLACE_HEADS = (*HEADS["thing"], *HEADS["sign"])
 
 
 @dataclass(frozen=True)
 class Piece:
     """Some words of a reply. under: vision tokens (row by row) of the latest view that they are read from; empty if
-    of none. first: of the first view instead."""
+    of none. what: is read there: a letter, the place of a thing or sign in the first view, in two tokens, or that there is nothing."""
 
     text: str
     under: tuple[int, ...] = ()
-    first: bool = False
+    what: str = "letter"
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Turn:
     """
 
     shown: Crop
-    asked: str
+    question: str
     reply: tuple[Piece, ...]
     group: str
     taught: bool = True
@@ -46,11 +52,15 @@ class Turn:
 Talk = tuple[Turn, ...]
 
 
+Hint = tuple[int, int, np.ndarray]
+
+
 @dataclass
 class Row:
     """ids, labels (what is to be predicted AT a place), branch, group [length]; positions [3, length].
 
-    shown: the views in order. slots: places of their tokens, in order. hints: place -> places it should look at.
+    shown: the views in order. slots: places of their tokens, in order. hints: (place, head of the supervised layer,
+    the places it should attend to). spots: places at which a coordinate of a thing or sign is predicted.
     """
 
     ids: np.ndarray
@@ -60,7 +70,8 @@ class Row:
     positions: np.ndarray
     shown: list[Crop]
     slots: np.ndarray
-    hints: dict[int, np.ndarray]
+    hints: list[Hint]
+    spots: dict[int, str]
 
 
 def tokens_of(crop: Crop) -> tuple[int, int]:
@@ -68,11 +79,15 @@ def tokens_of(crop: Crop) -> tuple[int, int]:
     return crop.codes.shape[0] // MERGE, crop.codes.shape[1] // MERGE
 
 
-def tokens_with(crop: Crop, mask: np.ndarray) -> tuple[int, ...]:
-    """Numbers of the vision tokens that have any patch in `mask` [patch rows, patch columns] under them."""
+def in_tokens(crop: Crop, mask: np.ndarray) -> np.ndarray:
+    """[token rows, token columns]: whether a vision token has any patch in `mask` [patch rows, patch columns]."""
     rows, columns = tokens_of(crop)
-    any_patch = mask.reshape(rows, MERGE, columns, MERGE).any((1, 3))
-    return tuple(int(number) for number in np.flatnonzero(any_patch))
+    return np.asarray(mask.reshape(rows, MERGE, columns, MERGE).any((1, 3)))
+
+
+def tokens_with(crop: Crop, mask: np.ndarray) -> tuple[int, ...]:
+    """Numbers of the vision tokens that have any patch in `mask` under them."""
+    return tuple(int(number) for number in np.flatnonzero(in_tokens(crop, mask)))
 
 
 @dataclass
@@ -82,7 +97,23 @@ class _Tokens:
     next: int = 0
     groups: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-    hints: dict[int, np.ndarray] = field(default_factory=dict)
+    hints: list[Hint] = field(default_factory=list)
+    spots: dict[int, str] = field(default_factory=dict)
+
+    def hint(self, piece: Piece, count: int) -> None:
+        """Note where the next `count` tokens, those of `piece`, are read from."""
+        start = self.starts[-1 if piece.what == "letter" else 0]
+        under = start + np.array(piece.under)
+        for number in range(count):
+            place = len(self.ids) + number - 1
+            if piece.what == "nothing":
+                self.hints += [(place, head, np.array([0])) for head in PLACE_HEADS]
+            elif piece.what == "letter":
+                self.hints += [(place, head, under) for head in HEADS["letter"]]
+            else:
+                reading = HEADS[piece.what][number]
+                self.spots[place] = piece.what
+                self.hints += [(place, head, under if head == reading else np.array([0])) for head in PLACE_HEADS]
 
 
 class Rows:
@@ -121,12 +152,11 @@ class Rows:
             group = self._groups.index(turn.group) if turn.taught else -1
             self._say(row, self._ids(("\n" if number else "") + "<|im_start|>user\n<|vision_start|>"))
             self._show(row, turn.shown)
-            self._say(row, self._ids(f"<|vision_end|>{turn.asked}<|im_end|>\n<|im_start|>assistant\n"))
+            self._say(row, self._ids(f"<|vision_end|>{turn.question}<|im_end|>\n<|im_start|>assistant\n"))
             for piece in turn.reply:
                 ids = self._ids(piece.text)
-                if piece.under and turn.taught:
-                    under = row.starts[0 if piece.first else -1] + np.array(piece.under)
-                    row.hints |= {len(row.ids) + n - 1: under for n in range(len(ids))}
+                if turn.taught and (piece.under or piece.what == "nothing"):
+                    row.hint(piece, len(ids))
                 self._say(row, ids, group)
             self._say(row, [self._end], group)
         return row
@@ -136,7 +166,8 @@ class Rows:
         parts: list[tuple[np.ndarray, ...]] = []
         shown = [talks[0][0].shown]
         rows, columns = tokens_of(shown[0])
-        hints: dict[int, np.ndarray] = {}
+        hints: list[Hint] = []
+        spots: dict[int, str] = {}
         trunk, length = 0, 0
         for number, talk in enumerate(talks, 1):
             made = self._tokens(talk)
@@ -149,11 +180,12 @@ class Rows:
                 trunk = length = made.starts[0] + rows * columns + 1
                 parts.append(tuple(array[:trunk] for array in (*arrays[:5], np.zeros(len(ids), int), group)))
             shift = length - trunk
-            for place, under in made.hints.items():
-                hints[place + shift] = np.where(under < trunk, under, under + shift)
+            for place, head, under in made.hints:
+                hints.append((place + shift, head, np.where(under < trunk, under, under + shift)))
+            spots |= {place + shift: what for place, what in made.spots.items()}
             parts.append(tuple(array[trunk:] for array in arrays))
             length += len(ids) - trunk
             shown += [turn.shown for turn in talk[1:]]
         ids, labels, t, y, x, branch, group = (np.concatenate(column) for column in zip(*parts, strict=True))
         slots = np.flatnonzero(ids == self.image_id)
-        return Row(ids, labels, branch, group, np.stack([t, y, x]), shown, slots, hints)
+        return Row(ids, labels, branch, group, np.stack([t, y, x]), shown, slots, hints, spots)

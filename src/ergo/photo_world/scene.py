@@ -1,6 +1,6 @@
 """A scene: things on a photograph, most of them with a small text that belongs to them.
 
-Things are large enough to be told in a coarse view. Their texts are not: letters are about a hundredth of the
+Things are large enough to be recognised in a coarse view. Their texts are not: letters are about a hundredth of the
 picture high, 3 pixels where the picture is shown as 100 tokens. Where a text hangs follows from the kind: a
 vehicle's plate at its bumper, a price under the fruit, a sign above the door, an animal's tag on one of two
 sides, everything else anywhere around. Everything follows from one seed, and nothing is drawn here.
@@ -150,7 +150,7 @@ class Scene:
         return [*(thing.sign for thing in self.things if thing.sign), *self.strays]
 
 
-def asked_in(kind: str, noun: str) -> Split:
+def split_questioned_in(kind: str, noun: str) -> Split:
     """The one split in which this kind is asked about: combinations of the others are held out."""
     return split_of(f"{kind} {noun}")
 
@@ -170,7 +170,7 @@ def compose(seed: int, assets: Assets, megapixels: tuple[float, float] = (4.0, 1
     size = Size(round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect)))
     unit = math.sqrt(size.area) / 1000
     kinds = [str(kind) for kind in rng.permutation(list(KINDS))]
-    first = next(kind for kind in kinds if asked_in(kind, habit_of(kind).noun) == assets.split)
+    first = next(kind for kind in kinds if split_questioned_in(kind, habit_of(kind).noun) == assets.split)
     kinds = [first, *(kind for kind in kinds if kind != first)]
     things: list[Thing] = []
     taken: list[Box] = []

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ergo.core.geometry import Box
 from ergo.photo_world.assets import SPLITS, Assets, assets_of
 from ergo.photo_world.lessons import CLOSE, COARSE, snapped, view, with_options
-from ergo.photo_world.questions import CATEGORIES, Asked, ask, region_of
+from ergo.photo_world.questions import CATEGORIES, PosedQuestion, pose, region_of
 from ergo.photo_world.scene import Scene, compose
 
 CELL = 420  # pixels, width of one picture on the sheet
@@ -33,30 +33,30 @@ def draw_sheet(assets: Assets, path: Path, first: int = 0) -> None:
     while number < 12:
         seed += 1
         scene = compose(seed, assets)
-        asked = ask(scene, np.random.default_rng(seed), CATEGORIES[number % len(CATEGORIES)], scene.things[0])
-        if asked is None:
+        posed = pose(scene, np.random.default_rng(seed), CATEGORIES[number % len(CATEGORIES)], scene.things[0])
+        if posed is None:
             continue
         x, y = number % 4 * CELL, number // 4 * 640
-        coarse, close = _shown(assets, scene, asked, seed)
+        coarse, close = _shown(assets, scene, posed, seed)
         large = coarse.resize((CELL - 10, round((CELL - 10) * coarse.height / coarse.width)), Image.Resampling.NEAREST)
-        if asked.region:
+        if posed.region:
             scales = (large.width / scene.size.width, large.height / scene.size.height) * 2
-            corners = [round(corner * scale) for corner, scale in zip(asked.region.corners, scales, strict=True)]
+            corners = [round(corner * scale) for corner, scale in zip(posed.region.corners, scales, strict=True)]
             ImageDraw.Draw(large).rectangle(corners, outline="red", width=2)
         sheet.paste(large.crop((0, 0, large.width, min(large.height, 430))), (x, y))
         sheet.paste(close, (x, y + 435))
-        words = textwrap.wrap(with_options(asked).replace("\n", "  "), 64)
-        for line, text in enumerate([*words, "-> " + asked.answer]):
+        words = textwrap.wrap(with_options(posed).replace("\n", "  "), 64)
+        for line, text in enumerate([*words, "-> " + posed.answer]):
             brush.text((x, y + 590 + line * 14), text, fill="black", font=font)
         number += 1
     sheet.save(path)
 
 
-def _shown(assets: Assets, scene: Scene, asked: Asked, seed: int) -> tuple[Image.Image, Image.Image]:
+def _shown(assets: Assets, scene: Scene, posed: PosedQuestion, seed: int) -> tuple[Image.Image, Image.Image]:
     """Coarse view and true crop, as the model is shown them."""
     rng = np.random.default_rng(seed)
     whole = Box.whole(scene.size)
-    box = snapped(region_of(scene, asked.region), scene.size) if asked.region else whole
+    box = snapped(region_of(scene, posed.region), scene.size) if posed.region else whole
     coarse = view(rng, assets, scene, whole, COARSE.fit(scene.size), 0.7)
     close = view(rng, assets, scene, box, CLOSE.fit(box.size), 0.7)
     return Image.fromarray(coarse.pixels), Image.fromarray(close.pixels)
@@ -67,12 +67,12 @@ def write_for_ocr(assets: Assets, out: Path, count: int) -> None:
     with (out / "truth.jsonl").open("w") as lines:
         for number in range(count):
             scene = compose(50_000 + number, assets)
-            asked = ask(scene, np.random.default_rng(number), "read", scene.things[0])
-            assert asked is not None  # the first thing always has a text
-            coarse, close = _shown(assets, scene, asked, number)
+            posed = pose(scene, np.random.default_rng(number), "read", scene.things[0])
+            assert posed is not None  # the first thing always has a text
+            coarse, close = _shown(assets, scene, posed, number)
             coarse.save(out / f"coarse-{number:03d}.png")
             close.save(out / f"crop-{number:03d}.png")
-            lines.write(json.dumps({"number": number, "text": asked.answer}) + "\n")
+            lines.write(json.dumps({"number": number, "text": posed.answer}) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers.models.qwen3_vl.modeling_qwen3_vl import rotate_half
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
-MERGE = 2  # patches per token side
+from ergo.photo_world.pages import MERGE
 
 
 def patches_of(pictures: np.ndarray, side: int) -> torch.Tensor:
