@@ -138,7 +138,8 @@ class Routes:
 
     def _listed(self) -> dict[str, Any]:
         listed = {"id": self.settings.name, "object": "model", "created": 0, "owned_by": "ergo", "root": self._root()}
-        return listed | {"limits": self._limits()}
+        knows = self.engine.model.family.knows if self.engine.status == "ready" else ""
+        return listed | {"limits": self._limits(), "notice": knows}
 
     def _limits(self) -> dict[str, Any]:
         """What the page must know before it asks."""

@@ -141,6 +141,22 @@ def test_a_follow_up_knows_what_was_said(browser: Any) -> None:
         assert complaints == []
 
 
+def test_the_bundled_model_says_what_it_knows_and_an_answer_how_sure_it_is(browser: Any) -> None:
+    with serving(open_backend("ergo-tiny")) as address:
+        page, complaints = visit(browser, address)
+        page.get_by_text("knows only the drawn pictures").first.wait_for()
+        assert "--model" in page.text_content("#notice")
+        page.click("#samples button >> nth=0")
+        page.wait_for_function("document.activeElement.id === 'ask'")
+        page.keyboard.press("Enter")
+        reach(page, "answered")
+        assert "The model gives it a probability of" in page.text_content("#step")
+        drop(page, encoded(Image.new("RGB", (640, 480), "navy")))
+        ask(page, "Who painted this?")
+        assert page.text_content("#answer") == "I cannot tell"
+        assert complaints == []
+
+
 def test_several_pictures_have_a_conversation_each(browser: Any) -> None:
     model = scripted(lambda request: "<answer>yes</answer>")
     with serving(model) as address:

@@ -3,6 +3,8 @@
 // An exchange: question, options, own (a box or null), flow, budget; looks [{turn, thought}] as they come; answer;
 // trace (the server's `ergo` field, once it is whole); state (asking, answered, stopped, failed); why it failed.
 
+import { server } from "./server.js";
+
 const $ = id => document.getElementById(id);
 const number = value => value.toLocaleString("en");
 
@@ -25,7 +27,7 @@ export function showAnswer(exchange) {
   $("answer").className = state === "answered" && exchange.answer ? "" : state;
   $("step").textContent = {
     asking: step(exchange),
-    answered: exchange.trace?.fallback ? "No region could be read: it looked at the whole picture again." : "",
+    answered: exchange.trace ? toKnow(exchange.trace).join(" ") : "",
     stopped: looks.length ? "What it had looked at by then is below." : "",
     failed: looks.length ? "What it had looked at by then is below." : "",
   }[state];
@@ -33,6 +35,17 @@ export function showAnswer(exchange) {
   $("stop").hidden = state !== "asking";
   $("again").hidden = state !== "failed" && state !== "stopped";
   for (const id of ["another", "copy", "link", "share"]) $(id).hidden = state !== "answered";
+}
+
+/** What to know before believing an answer. */
+function toKnow({ fallback, remark, caution, confidence }) {
+  const remarks = { cut: "It was cut off at the limit of its length.", refused: "The model refused.", cannot_tell: "The model cannot tell." };
+  return [
+    fallback ? "No region could be read: it looked at the whole picture again." : "",
+    remarks[remark] ?? "",
+    caution && caution !== server.notice ? caution : "",
+    confidence == null ? "" : `The model gives it a probability of ${Math.round(100 * confidence)} %.`,
+  ].filter(Boolean);
 }
 
 /** What happens now. */
