@@ -173,6 +173,25 @@ def test_several_pictures_have_a_conversation_each(browser: Any) -> None:
         assert "First?" in page.text_content("#asked")
 
 
+def test_several_pictures_are_sent_together_and_what_the_server_says_of_that_is_shown(browser: Any) -> None:
+    with serving(scripted()) as address:
+        page, _ = visit(browser, address)
+        drop(page, encoded(), encoded())
+        page.check("#together")
+        sent: list[Any] = []
+        page.on("request", lambda request: sent.append(request.post_data_json) if request.method == "POST" else None)
+        page.fill("#question", "Which is red? #3")
+        page.press("#question", "Enter")
+        page.wait_for_selector("body[data-state=answered], body[data-state=failed]")
+        content = sent[0]["messages"][0]["content"]
+        assert [part["type"] for part in content] == ["image_url", "image_url", "text"]
+        assert sent[0]["ergo"]["flow"] == "one_look"
+        if page.get_attribute("body", "data-state") == "failed":  # a model that looks at one
+            assert "holds 2 pictures" in page.text_content("#answer")
+        else:
+            assert page.locator("#looks figure").count() == 2
+
+
 def test_a_key_is_asked_for_where_the_server_wants_one(browser: Any) -> None:
     with serving(scripted(), Settings(api_key="geheim")) as address:
         page, _ = visit(browser, address)

@@ -197,7 +197,7 @@ def test_a_picture_is_pasted_chosen_or_taken_with_the_camera(browser: Any) -> No
         page.get_by_text("chosen.png: 1,000 × 600 pixels").first.wait_for()
         assert page.get_attribute("#camera", "capture") == "environment"
         page.set_input_files("#file", {"name": "words.txt", "mimeType": "text/plain", "buffer": b"words"})
-        page.get_by_text("That is no picture.").first.wait_for()
+        page.get_by_text("words.txt: no picture.").first.wait_for()
 
 
 def test_an_example_is_opened_with_its_question(browser: Any) -> None:

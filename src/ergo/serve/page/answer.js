@@ -1,7 +1,7 @@
 // The answer card and the looks that led to it, of one exchange.
 //
 // An exchange: question, options, own (a box or null), flow, budget; looks [{turn, thought}] as they come; answer;
-// trace (the server's `ergo` field, once it is whole); state (asking, answered, stopped, failed); why it failed.
+// together: the pictures asked about in one look, null for one; trace (the server's `ergo` field, once it is whole); state (asking, answered, stopped, failed); why it failed.
 
 import { server } from "./server.js";
 
@@ -60,12 +60,12 @@ export async function showLooks(exchange, picture) {
   const list = $("looks").querySelector("ol");
   if (list.exchange !== exchange) { list.replaceChildren(); list.exchange = exchange; }
   $("looks").hidden = !exchange.looks.length;
-  for (const look of exchange.looks.slice(list.children.length)) list.append(lookItem(look, picture));
+  for (const look of exchange.looks.slice(list.children.length)) list.append(lookItem(look, exchange.together ?? [picture]));
   showCost(exchange.trace);
 }
 
-function lookItem({ turn, thought }, picture) {
-  const item = element("li", {}, ...turn.views.map(view => viewFigure(view, picture)));
+function lookItem({ turn, thought }, pictures) {
+  const item = element("li", {}, ...turn.views.map((view, place) => viewFigure(view, pictures[place] ?? pictures[0])));
   if (thought) (item.lastChild?.lastChild ?? item).append(element("p", { className: "thought", textContent: thought }));
   return item;
 }

@@ -33,8 +33,8 @@ async function within(mode, work) {
 export const kept = () => within("readonly", exchanges => exchanges.getAll()).then(all => all.reverse(), () => []);
 
 export async function keep(exchange, picture) {
-  const { question, options, own, flow, budget, looks, answer, trace } = exchange;
-  const id = Date.now();
+  const { question, options, own, flow, budget, answer, trace } = exchange;
+  const id = Date.now(), looks = exchange.together ? [] : exchange.looks;  // one picture is kept with a question
   const entry = { id, question, options, own, flow, budget, looks, answer, trace, picture: picture.id, name: picture.name, thumbnail: picture.thumbnail() };
   const blob = picture.blob && picture.blob.size <= MOST_BYTES ? picture.blob : null;
   const all = await kept();

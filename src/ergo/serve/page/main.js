@@ -9,6 +9,7 @@ import { Stage } from "./stage.js";
 
 const $ = id => document.getElementById(id);
 const RETRY_MEETING = 3000;  // milliseconds, while the server is not ready
+const MOST_OPEN = 8;         // pictures, each with up to 96 MB of pixels
 const narrow = matchMedia("(max-width: 860px)");
 const pictures = [];         // open ones
 let picture = null;          // the one shown
@@ -32,6 +33,7 @@ function say(text, bad = false) {
 function spoken(text) { $("live").textContent = text; }
 
 // ── the server ──
+let meeting = null;
 async function meetServer() {
   await meet($("key").value);
   const { limits, name, notice, status } = server;
@@ -47,7 +49,8 @@ async function meetServer() {
   if (limits.budget) $("budget").placeholder = limits.budget;
   if (limits.max_budget) $("budget").max = limits.max_budget;
   $("by-address").hidden = !limits.fetches;
-  if (status !== "ready") setTimeout(meetServer, RETRY_MEETING);
+  clearTimeout(meeting);
+  if (status !== "ready") meeting = setTimeout(meetServer, RETRY_MEETING);
 }
 const megabytes = bytes => `${bytes < 1e6 ? (bytes / 1e6).toFixed(2) : Math.floor(bytes / 1e6)} MB`;
 $("key").onchange = meetServer;
@@ -69,14 +72,21 @@ async function takeExample({ picture: address }) {
 
 // ── pictures ──
 async function take(files) {
-  const taken = [...files].filter(file => !file.type || file.type.startsWith("image/"));
-  if (!taken.length) return files.length && say("That is no picture.", true);
-  say("Opening …");
+  const all = [...files], taken = all.filter(file => !file.type || file.type.startsWith("image/"));
+  if (taken.length) say("Opening …");
   for (const file of taken) add(await Picture.open(file, file.name || "picture"));
+  const others = all.filter(file => !taken.includes(file)).map(file => file.name);
+  if (others.length) say(`${others.join(", ")}: no picture.`, true);
 }
 function add(one) {
   pictures.push(one);
   show(one);
+  if (pictures.length > MOST_OPEN) { close(pictures[0]); say(`The oldest picture was closed: ${MOST_OPEN} are open at a time.`); }
+}
+function close(one) {
+  if (one.exchanges.at(-1)?.state === "asking") running?.abort();
+  pictures.splice(pictures.indexOf(one), 1);
+  showStrip();
 }
 function show(one) {
   picture = one;
@@ -84,7 +94,7 @@ function show(one) {
   $("viewer").hidden = false;
   fitFrame();
   stage.show(one);
-  for (const id of ["zoom", "in", "out", "fit", "draw"]) $(id).disabled = !one.bitmap;
+  for (const id of ["in", "out", "fit", "draw"]) $(id).disabled = !one.bitmap;
   const large = one.sent > server.limits.bytes;
   $("smaller").hidden = !large || !one.bitmap;
   $("ask").disabled = large;
@@ -111,13 +121,13 @@ function showStrip() {
 }
 $("close").onclick = () => {
   const place = pictures.indexOf(picture);
-  pictures.splice(place, 1);
+  close(picture);
   show(pictures[Math.max(0, place - 1)]);
 };
 $("smaller").onclick = async () => {
   say("Making it smaller …");
   const smaller = await picture.smaller(server.limits.bytes), was = `${picture.width} × ${picture.height}`;
-  pictures.splice(pictures.indexOf(picture), 1);
+  close(picture);
   add(smaller);
   if (smaller.sent <= server.limits.bytes) say(`Made smaller, from ${was} pixels: very small things may have become unreadable.`);
 };
@@ -129,12 +139,16 @@ $("take").onclick = () => {
   add(new Picture(null, $("address").value, $("address").value));
 };
 addEventListener("paste", event => {
-  const files = [...event.clipboardData.files];
-  if (files.length) { event.preventDefault(); take(files); }
+  const { files, types } = event.clipboardData;
+  if (!files.length || (types.includes("text/plain") && event.target.matches?.("textarea, input"))) return;  // words are meant
+  event.preventDefault();
+  take(files);
 });
-addEventListener("dragover", event => { event.preventDefault(); document.body.classList.add("over"); });
+const brings = event => event.dataTransfer.types.includes("Files");  // and no words, which the fields take themselves
+addEventListener("dragover", event => { if (brings(event)) { event.preventDefault(); document.body.classList.add("over"); } });
 addEventListener("dragleave", event => { if (!event.relatedTarget) document.body.classList.remove("over"); });
 addEventListener("drop", event => {
+  if (!brings(event)) return;
   event.preventDefault();
   document.body.classList.remove("over");
   take(event.dataTransfer.files);
@@ -166,8 +180,8 @@ function display(exchange) {
   showLooks(exchange, picture);
   showRegions(exchange);
 }
-function showRegions({ looks, trace, own }) {
-  if (!picture.width && looks.length && looks[0].turn.views.length) {  // the server knows its size
+function showRegions({ looks, trace, own, together }) {
+  if (!picture.width && !together && looks.length && looks[0].turn.views.length) {  // the server knows its size
     [picture.width, picture.height] = looks[0].turn.views[0].source;
     fitFrame();
     stage.fit();
@@ -202,22 +216,24 @@ $("question").onkeydown = event => {
 $("form").onsubmit = event => {
   event.preventDefault();
   if (!picture || $("ask").disabled || !$("question").value.trim()) return;
-  const before = $("follow").checked ? picture.exchanges.filter(one => one.state === "answered") : [];
+  const together = $("together").checked && pictures.length > 1 ? [...pictures] : null;
+  const before = $("follow").checked && !together ? picture.exchanges.filter(one => one.state === "answered") : [];
   answer(picture, {
     question: $("question").value.trim(),
     options: $("options").value.split(",").map(one => one.trim()).filter(Boolean),
-    own: stage.own, flow: $("flow").value, budget: Number($("budget").value) || null,
+    own: together ? null : stage.own, flow: together ? "one_look" : $("flow").value, budget: Number($("budget").value) || null,
     before: before.map(one => [one.question, one.answer]),
+    together,
   });
 };
 $("stop").onclick = () => running?.abort();
 $("another").onclick = () => { fill({ question: "" }); $("question").focus(); };
 $("again").onclick = () => answer(picture, shown);
 
-async function answer(about, { question, options, own, flow, budget, before }) {
+async function answer(about, { question, options, own, flow, budget, before, together }) {
   running?.abort();
   const mine = running = new AbortController();
-  const exchange = { question, options, own, flow, budget, before, looks: [], answer: "", trace: null, state: "asking", why: "" };
+  const exchange = { question, options, own, flow, budget, before, together, looks: [], answer: "", trace: null, state: "asking", why: "" };
   const visible = () => picture === about && shown === exchange;
   about.exchanges = [...about.exchanges.filter(one => one.state === "answered"), exchange];
   history.replaceState(null, "", fragmentOf(exchange, about));
@@ -264,10 +280,11 @@ async function answer(about, { question, options, own, flow, budget, before }) {
 }
 
 /** The request: earlier answers first, the picture with the first question. */
-async function bodyOf({ question, options, own, flow, budget, before }, about) {
-  const image = { type: "image_url", image_url: { url: await about.url() } };
+async function bodyOf({ question, options, own, flow, budget, before, together }, about) {
+  const urls = await Promise.all((together ?? [about]).map(one => one.url()));
+  const images = urls.map(url => ({ type: "image_url", image_url: { url } }));
   const texts = [...before.flatMap(([asked, answered]) => [["user", asked], ["assistant", answered]]), ["user", question]];
-  const messages = texts.map(([role, text], place) => ({ role, content: place ? text : [image, { type: "text", text }] }));
+  const messages = texts.map(([role, text], place) => ({ role, content: place ? text : [...images, { type: "text", text }] }));
   const ergo = { options, flow: own ? "crop_only" : flow };
   if (own) ergo.region = own;
   if (budget) ergo.budget = budget;
