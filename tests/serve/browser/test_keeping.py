@@ -103,6 +103,8 @@ def test_a_link_about_ones_own_picture_holds_no_picture(browser: Any) -> None:
         other, _ = visit(browser, address, link.removeprefix(f"{address}/"))
         other.get_by_text("open the picture it is about").first.wait_for()
         assert other.input_value("#question") == "What? #8"
+        drop(other, encoded())
+        assert other.text_content("#ask") == "Ask about the box"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ const RETRY_MEETING = 3000;  // milliseconds, while the server is not ready
 const MOST_OPEN = 8;         // pictures, each with up to 96 MB of pixels
 const narrow = matchMedia("(max-width: 860px)");
 const pictures = [];         // open ones
+let linked = null;           // a box that a link named, for the picture that is opened next
 let picture = null;          // the one shown
 let shown = null;            // the exchange shown
 let running = null;          // the AbortController of the question in progress
@@ -81,6 +82,8 @@ async function take(files) {
 function add(one) {
   pictures.push(one);
   show(one);
+  if (linked && one.bitmap && linked[2] <= one.width && linked[3] <= one.height) { stage.setDrawing(true); stage.setOwn(linked); }
+  linked = null;
   if (pictures.length > MOST_OPEN) { close(pictures[0]); say(`The oldest picture was closed: ${MOST_OPEN} are open at a time.`); }
 }
 function close(one) {
@@ -292,12 +295,18 @@ async function bodyOf({ question, options, own, flow, budget, before, together }
 }
 
 // ── taking it elsewhere ──
-$("copy").onclick = async () => say(await copied(shown.answer) ? "Copied." : "This browser does not let pages copy.", false);
+$("copy").onclick = async () => told($("copy"), await copied(shown.answer) ? "Copied." : "This browser does not let pages copy.");
 $("link").onclick = async () => {
   const link = new URL(fragmentOf(shown, picture), location.href).href;
   const without = picture.address ? "" : " It holds the question, not the picture.";
-  say(await copied(link) ? `Link copied.${without}` : link);
+  told($("link"), await copied(link) ? `Link copied.${without}` : link);
 };
+function told(button, text) {  // at the button as well: on a phone the form is out of sight
+  say(text);
+  button.dataset.name ??= button.textContent;
+  button.textContent = text;
+  setTimeout(() => { button.textContent = button.dataset.name; }, 2500);
+}
 $("share").onclick = () => shareAsPicture(shown, picture);
 
 // ── what this browser keeps ──
@@ -340,11 +349,11 @@ async function follow() {
   const asked = readFragment(location.hash);
   if (!asked) return;
   fill(asked);
+  linked = asked.own;
   const example = server.examples.find(one => one.picture === asked.picture);
   if (example) await takeExample(example);
   else if (/^https?:/.test(asked.picture ?? "")) add(new Picture(null, asked.picture, asked.picture));
   else if (!picture) say("The link holds a question; open the picture it is about.");
-  if (asked.own && picture?.bitmap) { stage.setDrawing(true); stage.setOwn(asked.own); }
 }
 addEventListener("hashchange", follow);
 
