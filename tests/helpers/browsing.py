@@ -95,6 +95,15 @@ def reach(page: Any, state: str) -> None:
     page.wait_for_selector(f"body[data-state={state}]")
 
 
+def until(page: Any, condition: str, argument: Any = None) -> None:
+    """Waits for a JavaScript function to be true; the page's own policy forbids what Playwright does for this."""
+    for _ in range(100):
+        if page.evaluate(condition, argument):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never true: {condition}")
+
+
 def outlined(page: Any, box: str, width: int, height: int) -> list[float]:
     """A box on screen in pixels of the upright picture, which is shown whole and in the middle of its frame."""
     inner, frame = page.locator(box).bounding_box(), page.locator("#frame").bounding_box()

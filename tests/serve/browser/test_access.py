@@ -54,7 +54,7 @@ def test_everything_is_done_with_keys_alone_in_the_order_it_is_seen(browser: Any
         page.focus("#samples button")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"  # focus is seen
         page.keyboard.press("Enter")
-        page.wait_for_function("document.activeElement.id === 'ask'")
+        page.wait_for_selector("#ask:focus")
         page.keyboard.press("Enter")
         page.wait_for_selector("#stop", state="visible")
         assert page.evaluate("document.activeElement.id") == "stop"

@@ -147,7 +147,7 @@ def test_the_bundled_model_says_what_it_knows_and_an_answer_how_sure_it_is(brows
         page.get_by_text("knows only the drawn pictures").first.wait_for()
         assert "--model" in page.text_content("#notice")
         page.click("#samples button >> nth=0")
-        page.wait_for_function("document.activeElement.id === 'ask'")
+        page.wait_for_selector("#ask:focus")
         page.keyboard.press("Enter")
         reach(page, "answered")
         assert "The model gives it a probability of" in page.text_content("#step")
@@ -219,7 +219,7 @@ def test_a_server_that_is_not_ready_says_so_until_it_is(browser: Any) -> None:
         assert "not loaded" in page.text_content("#answer")
         ready.set()
         page.get_by_text("scripted · 640 vision tokens a look").first.wait_for()
-        assert page.is_hidden("#health")
+        page.wait_for_selector("#health", state="hidden")
         page.click("#again")
         reach(page, "answered")
 

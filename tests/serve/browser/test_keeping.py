@@ -61,9 +61,7 @@ def test_only_the_latest_questions_are_kept(browser: Any) -> None:
         drop(page, encoded())
         for number in range(32):
             ask(page, f"#{number}")
-            page.wait_for_function(
-                "count => document.querySelectorAll('#history li').length === count", arg=min(number + 1, 30)
-            )
+            page.get_by_text(f"History ({min(number + 1, 30)})").first.wait_for()
             page.evaluate("document.body.dataset.state = ''")  # so that the next answer is waited for
         assert "#31" in page.locator("#history li").first.text_content()
 

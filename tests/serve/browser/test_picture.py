@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from browsing import ask, drop, encoded, outlined, paste, pixels, reach, visit
+from browsing import ask, drop, encoded, outlined, paste, pixels, reach, until, visit
 from PIL import Image
 from serving import scripted, serving
 
@@ -66,7 +66,7 @@ def test_wheel_buttons_and_dragging(browser: Any) -> None:
         x, y = centre["x"] + centre["width"] / 2, centre["y"] + centre["height"] / 2
         page.mouse.move(x, y)
         page.mouse.wheel(0, -500)
-        page.wait_for_function("before => parseFloat(document.getElementById('zoom').textContent) > before", arg=whole)
+        until(page, "before => parseFloat(document.getElementById('zoom').textContent) > before", whole)
         zoomed = page.locator(".box.seen").bounding_box()
         assert zoomed["x"] + zoomed["width"] / 2 == pytest.approx(x, abs=2)  # what is under the pointer stays there
         page.mouse.down()
@@ -81,7 +81,7 @@ def test_wheel_buttons_and_dragging(browser: Any) -> None:
         page.click("#out")
         page.mouse.move(frame["x"] + 50, frame["y"] + 50)
         page.mouse.wheel(0, 300)  # nothing smaller than the whole: the page scrolls
-        page.wait_for_function("scrollY > 0")
+        until(page, "() => scrollY > 0")
         assert percent(page) == whole
 
 
@@ -207,7 +207,7 @@ def test_an_example_is_opened_with_its_question(browser: Any) -> None:
         page.get_by_text("vague.jpg:").first.wait_for()
         assert page.input_value("#question") == "What pattern is on the tag of the blue tree?"
         assert page.input_value("#options") == "bars, slashes, stripes, checks"
-        page.wait_for_function("document.activeElement.id === 'ask'")
+        page.wait_for_selector("#ask:focus")
         page.keyboard.press("Enter")
         reach(page, "answered")
         assert complaints == []
