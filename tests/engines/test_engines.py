@@ -2,35 +2,41 @@
 
     tests/engines/setup.sh llamacpp && pytest -m engines tests/engines -s      # -s shows the figures
 
-The model is tiny and random: what it says is noise, what is counted is exact.
+The models are tiny and random, one of Qwen2.5-VL and one of Qwen3-VL: what they say is noise, what is counted is exact.
 """
 
 from __future__ import annotations
 
 import io
+import math
+import re
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Engine
+from conftest import Engine, served
 from PIL import Image
 
+from ergo.backends import Model, open_backend
 from ergo.backends.openai.backend import OpenAIBackend
+from ergo.backends.probe import Report, examine
 from ergo.backends.settings import EndpointSettings
 from ergo.core.errors import BackendError
-from ergo.core.flows import LookConfig, Question, coarse_to_fine
+from ergo.core.flows import LookConfig, Question, coarse_to_fine, one_look
 from ergo.core.geometry import Size, TokenBudget
 from ergo.core.messages import Completion, Message, Request, Sampling, Usage
 from ergo.core.runner import Trace
 from ergo.core.view import View
-from ergo.families import QWEN2_5_VL
+from ergo.families import FAMILIES
 from ergo.images.decode import load_image
 from ergo.images.picture import Picture
 from ergo.traces.run import run
 
 pytestmark = pytest.mark.engines
 
-LOOKING = LookConfig(QWEN2_5_VL, TokenBudget(256), TokenBudget(256), Sampling(max_tokens=60))
+KIMI = FAMILIES["kimi"]
 VLLM_BLOCK = 128
 """Tokens that vLLM's cache keeps or drops together, on a CPU; llama.cpp's keeps single ones."""
 
@@ -43,9 +49,15 @@ def noise(seed: int, width: int = 1200, height: int = 900) -> Picture:
     return load_image(file.getvalue())
 
 
+def looking(engine: Engine) -> LookConfig:
+    budget = engine.family.token_budget(256)
+    return LookConfig(engine.family, budget, budget, Sampling(max_tokens=60))
+
+
 def look(engine: Engine, seed: int, **options: Any) -> Trace:
+    config = looking(engine)
     with OpenAIBackend(engine.url, EndpointSettings(timeout=120, **options)) as model:
-        [trace] = run([(seed, lambda: coarse_to_fine(noise(seed), Question("What colour is it?"), LOOKING))], model)
+        [trace] = run([(seed, lambda: coarse_to_fine(noise(seed), Question("What colour is it?"), config))], model)
     assert trace.error is None, trace.error
     return trace
 
@@ -68,9 +80,63 @@ def test_the_second_look_finds_the_first_in_the_cache(engine: Engine) -> None:
     assert second.usage.vision_tokens == sum(view.tokens for turn in (first, second) for view in turn.views)
 
 
+def test_what_it_says_first_is_as_likely_as_in_this_process(engine: Engine) -> None:
+    """The same weights in transformers, to the precision of the engine's cache: the conversion is right, and so is ours."""
+    config = replace(looking(engine), sampling=Sampling(max_tokens=1))
+    here = open_backend(f"hf:{engine.checkpoint}")
+    picture, question = noise(20), Question("What colour is it?")
+    with OpenAIBackend(engine.url, EndpointSettings(timeout=120)) as there:
+        for flow in (
+            one_look,
+            coarse_to_fine,
+        ):  # the second look's prompt holds what was sampled first: all of it equal
+            jobs = [(0, partial(flow, picture, question, config))]
+            [ours], [theirs] = run(jobs, here.backend), run(jobs, there)
+            for mine, its in zip(ours.completions, theirs.completions, strict=True):
+                assert mine.logprobs is not None
+                assert its.logprobs is not None
+                print(f"\n{engine.name} {engine.family.name}: {mine.logprobs[0]:.4f}, {its.logprobs[0]:.4f}", end="")
+                assert math.isclose(mine.logprobs[0], its.logprobs[0], abs_tol=0.05)
+
+
+def probed(engine: Engine, url: str = "", family: str = "", **settings: Any) -> Report:
+    backend = OpenAIBackend(url or engine.url, EndpointSettings(timeout=300, **settings))
+    model = Model.of(backend, family or engine.family, name="tiny")
+    report = examine(model, force_region=settings.get("force_region", False), max_tokens=60, concurrency=1)
+    print(f"\n{engine.name}\n{report}")
+    return report
+
+
+def test_probe_sees_that_it_counts_as_we_do_and_keeps_the_first_look(engine: Engine) -> None:
+    report = probed(engine)
+    assert (report.counts_agree, report.second_look_cached, report.takes_two_pictures) == (True, True, True)
+    assert report.frame is None  # random weights
+    assert len(report.problems) == 1
+
+
+def test_probe_names_the_family_that_it_is_by_what_it_counts(engine: Engine) -> None:
+    other = {"qwen2_5_vl": "qwen3_vl", "qwen3_vl": "hosted"}[engine.family.name]
+    report = probed(engine, family=other)
+    assert report.counts_agree is False
+    assert engine.family.name in report.counted_like
+    assert other not in report.counted_like
+    assert "it is of another family" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [("image_max_tokens=300", "shrinks pictures above 288 tokens"), ("cache_prompt=0", "finds nothing in the cache")],
+)
+def test_probe_names_what_a_server_was_set_to(engine: Engine, setting: str, problem: str) -> None:
+    if engine.name != "llamacpp" or engine.family.name != "qwen3_vl":
+        pytest.skip("a server of its own, started once for each setting")
+    with served(engine.name, engine.checkpoint, setting) as url:
+        assert any(problem in told for told in probed(engine, url).problems)
+
+
 def test_the_same_pixels_as_other_bytes_are_another_picture(engine: Engine) -> None:
     look(engine, seed=2)
-    again, other = look(engine, seed=2).turns[0], look(engine, seed=2, format="bmp").turns[0]
+    again, other = look(engine, seed=2).turns[0], look(engine, seed=2, image_format="webp").turns[0]
     picture = again.views[0].tokens
     prompt, cached = told(again.usage)
     assert cached > prompt - VLLM_BLOCK
@@ -86,10 +152,11 @@ def test_the_server_sees_views_at_the_size_they_were_sent(engine: Engine, size: 
         assert isinstance(reply, Completion), reply
         return told(reply.usage)[0]
 
-    least = TokenBudget(4, min_tokens=4) if engine.name == "vllm" else TokenBudget(16, min_tokens=8)  # llama.cpp's own
+    floor = max(engine.family.min_tokens, 4 if engine.name == "vllm" else 8)  # llama.cpp's own
+    least, most = (TokenBudget(tokens, floor, engine.family.patch) for tokens in (max(floor, 16), 256))
     with OpenAIBackend(engine.url, EndpointSettings(timeout=120)) as model:
         small = View.of(noise(4, 100, 100), least)
-        view = View.of(noise(3, size.width, size.height), TokenBudget(256, min_tokens=8))
+        view = View.of(noise(3, size.width, size.height), most)
         assert prompt(view, "?") - prompt(small, "?") == view.tokens - small.tokens
 
 
@@ -105,8 +172,8 @@ def test_a_stream_says_the_same_and_tells_prefill_from_decode(engine: Engine) ->
 
 
 def test_a_forced_region_can_be_read_even_of_noise(engine: Engine) -> None:
-    view = View.of(noise(6), TokenBudget(64))
-    chat = QWEN2_5_VL.ask_region(view, "Where?")
+    view = View.of(noise(6), engine.family.token_budget(64))
+    chat = engine.family.ask_region(view, "Where?")
     with OpenAIBackend(engine.url, EndpointSettings(timeout=300, force_region=True)) as model:
         # a thought of 1,000 characters is 4,000 of this model's tokens, which are bytes
         samplings = [Sampling(max_tokens=4200, temperature=1.5, seed=seed) for seed in range(6)]
@@ -114,13 +181,26 @@ def test_a_forced_region_can_be_read_even_of_noise(engine: Engine) -> None:
     for reply in replies:
         assert isinstance(reply, Completion), reply
         assert reply.finish == "stop"
-        assert QWEN2_5_VL.read_region(reply.text, view).reading not in ("none_given", "not_numbers", "repaired_tag")
+        assert engine.family.read_region(reply.text, view).reading not in ("none_given", "not_numbers", "repaired_tag")
+
+
+def test_a_region_in_fractions_can_be_forced(engine: Engine) -> None:
+    view = View.of(noise(7), KIMI.token_budget(64))
+    with OpenAIBackend(engine.url, EndpointSettings(timeout=300, force_region=True)) as model:
+        samplings = [Sampling(max_tokens=4200, temperature=1.5, seed=seed) for seed in range(4)]
+        chat = KIMI.ask_region(view, "Where?")
+        replies = model.complete([Request(chat, sampling, expect=KIMI.expects) for sampling in samplings])
+    for reply in replies:
+        assert isinstance(reply, Completion), reply
+        [numbers] = re.findall(r"<zoom>\[(.*)\]</zoom>$", reply.text)
+        assert all(0 <= float(number) <= 1 for number in numbers.split(", "))
 
 
 def test_flows_at_once_reuse_their_own_first_look(engine: Engine) -> None:
+    config = looking(engine)
     with OpenAIBackend(engine.url, EndpointSettings(timeout=300)) as model:
         jobs = [
-            (seed, lambda seed=seed: coarse_to_fine(noise(seed), Question("What colour is it?"), LOOKING))
+            (seed, lambda seed=seed: coarse_to_fine(noise(seed), Question("What colour is it?"), config))
             for seed in range(100, 112)
         ]
         traces = list(run(jobs, model, concurrency=4))

@@ -2,14 +2,16 @@
 
     ENGINE/bin/python tests/engines/to_gguf.py CHECKPOINT OUT      -> OUT/model.gguf, OUT/mmproj.gguf
 
-llama.cpp's own converter is in no package and knows a hundred models; ours is one, and 32-bit. Runs in
-the engine's environment: gguf, safetensors, numpy.
+llama.cpp's own converter is in no package; the table of names that it goes by is, in `gguf`. What stands here beside
+it is what the converter does for Qwen2.5-VL and Qwen3-VL (ggml-org/llama.cpp, conversion/qwenvl.py and qwen3vl.py),
+in 32 bits. Runs in the engine's environment: gguf, safetensors, numpy.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +19,10 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
-TEXT = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-VISION = {
-    "merger.ln_q": "v.post_ln",
-    "merger.mlp.0": "mm.0",
-    "merger.mlp.2": "mm.2",
-    "norm1": "ln1",
-    "norm2": "ln2",
-    "attn.proj": "attn_out",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-"""Names of modules: Hugging Face's -> llama.cpp's."""
+ARCHITECTURES = {"qwen2_5_vl": gguf.MODEL_ARCH.QWEN2VL, "qwen3_vl": gguf.MODEL_ARCH.QWEN3VL}
+RENAMED = {"merger.norm": "merger.ln_q", "merger.linear_fc1": "merger.mlp.0", "merger.linear_fc2": "merger.mlp.2"}
+"""Of Qwen3-VL's tower, as Qwen2.5-VL calls the same, which is what the table of names knows."""
+DEEPSTACK = {"norm": gguf.MODEL_TENSOR.V_DS_NORM, "linear_fc1": gguf.MODEL_TENSOR.V_DS_FC1, "linear_fc2": gguf.MODEL_TENSOR.V_DS_FC2}  # fmt: skip
 
 
 def convert(checkpoint: Path, out: Path) -> None:
@@ -52,18 +32,24 @@ def convert(checkpoint: Path, out: Path) -> None:
     weights = load_file(checkpoint / "model.safetensors")
     out.mkdir(parents=True, exist_ok=True)
     vision = {name.split("visual.", 1)[1]: weight for name, weight in weights.items() if "visual." in name}
-    text = {name: weight for name, weight in weights.items() if "visual." not in name}
+    text = {name.replace("language_model.", ""): one for name, one in weights.items() if "visual." not in name}
 
-    writer = gguf.GGUFWriter(out / "model.gguf", "qwen2vl")
+    architecture = ARCHITECTURES[config["model_type"]]
+    names = gguf.get_tensor_name_map(architecture, config["text_config"]["num_hidden_layers"])
+    writer = gguf.GGUFWriter(out / "model.gguf", gguf.MODEL_ARCH_NAMES[architecture])
     write_text_settings(writer, config["text_config"])
+    if architecture == gguf.MODEL_ARCH.QWEN3VL:
+        writer.add_key_length(config["text_config"]["head_dim"])
+        writer.add_value_length(config["text_config"]["head_dim"])
+        writer.add_num_deepstack_layers(len(config["vision_config"]["deepstack_visual_indexes"]))
     write_vocabulary(writer, checkpoint)
     for name, weight in text.items():
-        writer.add_tensor(renamed(name, TEXT, "model.layers.", "blk."), weight)
+        writer.add_tensor(named(name, names), weight)
     finish(writer)
 
     writer = gguf.GGUFWriter(out / "mmproj.gguf", "clip")
     write_vision_settings(writer, config["vision_config"], pixels)
-    for name, weight in vision_tensors(vision):
+    for name, weight in vision_tensors(vision, config["vision_config"]):
         writer.add_tensor(name, weight)
     finish(writer)
 
@@ -100,45 +86,54 @@ def write_vocabulary(writer: gguf.GGUFWriter, checkpoint: Path) -> None:
 def write_vision_settings(writer: gguf.GGUFWriter, config: dict[str, Any], pixels: dict[str, Any]) -> None:
     writer.add_type(gguf.GGUFType.MMPROJ)
     writer.add_clip_has_vision_encoder(True)
-    writer.add_clip_projector_type(gguf.VisionProjectorType.QWEN25VL)
     writer.add_vision_projection_dim(config["out_hidden_size"])
-    writer.add_vision_image_size(560)
     writer.add_vision_patch_size(config["patch_size"])
     writer.add_vision_embedding_length(config["hidden_size"])
     writer.add_vision_feed_forward_length(config["intermediate_size"])
     writer.add_vision_block_count(config["depth"])
     writer.add_vision_head_count(config["num_heads"])
     writer.add_vision_attention_layernorm_eps(1e-6)
-    writer.add_vision_use_silu(True)
-    writer.add_vision_n_wa_pattern(config["fullatt_block_indexes"][0] + 1)
     writer.add_vision_image_mean(pixels["image_mean"])
     writer.add_vision_image_std(pixels["image_std"])
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    if "deepstack_visual_indexes" in config:
+        writer.add_clip_projector_type(gguf.VisionProjectorType.QWEN3VL)
+        writer.add_vision_image_size(round(config["num_position_embeddings"] ** 0.5) * config["patch_size"])
+        writer.add_vision_use_gelu(True)
+        writer.add_vision_spatial_merge_size(config["spatial_merge_size"])
+        deep = config["deepstack_visual_indexes"]
+        writer.add_vision_is_deepstack_layers([layer in deep for layer in range(config["depth"])])
+    else:
+        writer.add_clip_projector_type(gguf.VisionProjectorType.QWEN25VL)
+        writer.add_vision_image_size(560)
+        writer.add_vision_use_silu(True)
+        writer.add_vision_n_wa_pattern(config["fullatt_block_indexes"][0] + 1)
 
 
-def vision_tensors(weights: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """Renamed; queries, keys and values apart; the two frames of the patch embedding apart."""
-    tensors = []
+def vision_tensors(weights: dict[str, np.ndarray], config: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """Renamed; the two frames of the patch embedding apart; Qwen2.5-VL's queries, keys and values apart."""
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, max(config["depth"], 3))  # the merger's layers are 0 and 2
     for name, weight in weights.items():
-        if name.startswith("patch_embed."):
+        module, kind = name.rsplit(".", 1)
+        if name == "patch_embed.proj.weight":
             for frame, suffix in enumerate(("", ".1")):
-                tensors.append((f"v.patch_embd.weight{suffix}", np.ascontiguousarray(weight[:, :, frame])))
-        elif ".attn.qkv." in name:
-            block, kind = name.split(".")[1], name.rsplit(".", 1)[1]
+                yield f"v.patch_embd.weight{suffix}", np.ascontiguousarray(weight[:, :, frame])
+        elif module.startswith("deepstack_merger_list."):
+            _, number, part = module.split(".")
+            layer = config["deepstack_visual_indexes"][int(number)]
+            yield f"{gguf.TENSOR_NAMES[DEEPSTACK[part]].format(bid=layer)}.{kind}", weight
+        elif ".attn.qkv." in name and "deepstack_visual_indexes" not in config:
             for part, third in zip("qkv", np.split(weight, 3), strict=True):
-                tensors.append((f"v.blk.{block}.attn_{part}.{kind}", third))
+                yield named(f"visual.{name.replace('qkv', part)}", names), third
         else:
-            tensors.append((renamed(name, VISION, "blocks.", "v.blk."), weight))
-    return tensors
+            yield named(f"visual.{RENAMED.get(module, module)}.{kind}", names), weight
 
 
-def renamed(name: str, names: dict[str, str], blocks: str, ours: str) -> str:
+def named(name: str, names: gguf.TensorNameMap) -> str:
     """`model.layers.3.mlp.up_proj.weight` -> `blk.3.ffn_up.weight`."""
-    module, kind = name.rsplit(".", 1)
-    if not module.startswith(blocks):
-        return f"{names[module]}.{kind}"
-    number, module = module.removeprefix(blocks).split(".", 1)
-    return f"{ours}{number}.{names[module]}.{kind}"
+    found = names.get_name(name, try_suffixes=(".weight", ".bias"))
+    assert found is not None, f"gguf knows no name for {name}"
+    return str(found)
 
 
 def finish(writer: gguf.GGUFWriter) -> None:

@@ -20,6 +20,8 @@ from ergo.core.flows import LookConfig
 from ergo.core.geometry import Box, Size
 from ergo.core.messages import Completion, Message, Request, Sampling
 from ergo.core.view import View
+from ergo.families import FAMILIES
+from ergo.families.base import ModelFamily
 from ergo.families.forms import Frame, read_regions
 from ergo.families.replies import split_thought
 from ergo.images.picture import Picture
@@ -83,7 +85,8 @@ class Sight:
 class Report:
     """What was seen. None: it could not be told.
 
-    frame: that the boxes are in, by the truth. problems: in words, each with what to do. flags: to use with any verb.
+    frame: that the boxes are in, by the truth. counted_like: families whose processors cost what this server counts,
+    where ours does not. problems: in words, each with what to do. flags: to use with any verb.
     """
 
     model: str
@@ -92,6 +95,7 @@ class Report:
     frame: str | None
     sights: tuple[Sight, ...]
     counts_agree: bool | None
+    counted_like: tuple[str, ...]
     shrinks_above: int | None
     second_look_cached: bool | None
     thinks: bool
@@ -115,7 +119,8 @@ class Report:
             seen = one.error or f"{off}; tokens {one.ours}, the server's {theirs}"
             lines.append(f"          {one.picture} shown as {one.shown}: {seen}")
         lines += [
-            f"tokens    the server counts as we do: {told(self.counts_agree)}",
+            f"tokens    the server counts as we do: {told(self.counts_agree)}"
+            + (f"; as {', '.join(self.counted_like)} do" if self.counted_like else ""),
             f"second    takes two pictures: {told(self.takes_two_pictures)}; "
             f"finds the first look in its cache: {told(self.second_look_cached)}",
             f"replies   thinks: {told(self.thinks)}; obeys a forced region: {told(self.obeys_forced_region)}",
@@ -144,6 +149,8 @@ def examine(
     frame = _frame(seen)
     counted = _counted(replies)
     sights = tuple(_sight(*one, theirs, expected) for one, theirs in zip(seen, counted, strict=True))
+    agree = _counts_agree(sights)
+    counted_like = _counted_like(seen) if agree is False else ()
     second = _second_look(model, *asked[-1], replies[-1])
     report = Report(
         model=model.name,
@@ -151,8 +158,9 @@ def examine(
         expected=str(expected),
         frame=str(frame) if frame else None,
         sights=sights,
-        counts_agree=_counts_agree(sights),
-        shrinks_above=_shrinks_above(sights),
+        counts_agree=agree,
+        counted_like=counted_like,
+        shrinks_above=None if counted_like else _shrinks_above(sights),
         second_look_cached=_cached(second, sights[-1].ours),
         thinks=any(split_thought(one.reply)[0] for one in sights),
         obeys_forced_region=_obeys(model, asked[0][0]) if force_region else None,
@@ -232,6 +240,23 @@ def _counts_agree(sights: Sequence[Sight]) -> bool | None:
     return all(0 <= (one.theirs or 0) - one.ours <= 2 for one in told) if told else None  # some count two marks
 
 
+def _counted_like(seen: Iterable[tuple[View, Box, Completion | BackendError]]) -> tuple[str, ...]:
+    """Families whose processors explain every difference between the prompts' lengths, which the pictures alone make."""
+    told = [
+        (view.size, reply.usage.prompt_tokens)
+        for view, _, reply in seen
+        if isinstance(reply, Completion) and reply.usage.prompt_tokens is not None
+    ]
+    if len({prompt for _, prompt in told}) < 2:
+        return ()
+
+    def explains(family: ModelFamily) -> bool:
+        budget = family.token_budget(family.max_tokens)
+        return len({prompt - budget.cost(budget.fit(size)) for size, prompt in told}) == 1
+
+    return tuple(name for name, family in FAMILIES.items() if explains(family))
+
+
 def _shrinks_above(sights: Sequence[Sight]) -> int | None:
     """Most tokens the server gave a picture, where it gave a larger one fewer than it was sent with."""
     cut = [one for one in sights if one.theirs is not None and one.theirs < 0.9 * one.ours]
@@ -258,14 +283,14 @@ def _cached(second: Completion | BackendError, first_tokens: int) -> bool | None
     return second.usage.cached_tokens >= 0.5 * first_tokens
 
 
-def _obeys(model: Model, located: Request) -> bool:
-    """Asked for one word where a region is forced: a server that obeys writes the region."""
+def _obeys(model: Model, located: Request) -> bool | None:
+    """Asked for one word where a region is forced: a server that obeys writes the region; None: it never came to one."""
     chat = (Message("user", (located.views[0], "Reply with the one word yes. Write nothing else.")),)
     [reply] = model.backend.complete([replace(located, chat=chat, expect=model.family.expects)])
-    unread = ("none_given", "not_numbers")
-    return (
-        isinstance(reply, Completion) and model.family.read_region(reply.text, located.views[0]).reading not in unread
-    )
+    if isinstance(reply, BackendError):
+        return False
+    unread = model.family.read_region(reply.text, located.views[0]).reading in ("none_given", "not_numbers")
+    return None if unread and reply.finish == "length" else not unread
 
 
 def _advice(
@@ -273,6 +298,14 @@ def _advice(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is wrong, and the flags that help."""
     problems, flags = [], []
+    alike = [FAMILIES[name] for name in report.counted_like]
+    if alike:
+        problems.append(
+            f"the server counts vision tokens as {', '.join(report.counted_like)} do, and not as {report.family}: "
+            "it is of another family"
+        )
+        best = next((one for one in alike if Reading(one.frame, one.y_first) == frame), alike[0])
+        flags.append(f"--family {best.name}")
     if frame is None:
         problems.append("its boxes are right in no frame there is: use the flow one_look, or train it to look")
     elif frame != expected:
@@ -281,11 +314,12 @@ def _advice(
             f"its boxes count {frame}, and not {expected}: "
             + (f"ask it as --family {family}" if family else "no family answers so; a pinned prompt (hosted) may help")
         )
-        flags.append(f"--family {family or 'hosted'}")
+        if not alike:
+            flags.append(f"--family {family or 'hosted'}")
     if report.shrinks_above is not None:
         problems.append(f"the server shrinks pictures above {report.shrinks_above} tokens: send no larger ones")
         flags.append(f"--budget {max(report.shrinks_above, model.family.min_tokens)}")
-    elif report.counts_agree is False:
+    elif report.counts_agree is False and not alike:
         pairs = ", ".join(f"{one.ours} -> {one.theirs}" for one in report.sights if one.theirs is not None)
         problems.append(f"the server counts other vision tokens than we do ({pairs}): it resizes, or is another family")
     if not report.takes_two_pictures:
