@@ -83,3 +83,30 @@ def test_mistakes_are_one_line(mine: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError) as told:
             evaluate_and_report(typed(mine, "--out", tmp_path / "run", *flags), model())
         assert "\n" not in str(told.value)
+
+
+def test_a_run_can_be_repeated_from_its_file(mine: Path, tmp_path: Path) -> None:
+    """Sampled with a checkpoint's own penalties: every flag below is read from config.json."""
+    tiny_models = pytest.importorskip("tiny_models", reason="runs a model in this process")
+    folder = tiny_models.save(tmp_path / "checkpoint", "qwen2_5_vl")
+    stated = {"repetition_penalty": 1.3, "top_k": 5, "temperature": 0.1, "do_sample": True}
+    (folder / "generation_config.json").write_text(json.dumps(stated))
+    runs = [tmp_path / "first", tmp_path / "second"]
+    sampled = ["--generation", "checkpoint", "--temperature", "0.7", "--max-tokens", "9", "--budget", "16"]
+    main(["eval", str(mine), "--model", str(folder), "--out", str(runs[0]), *sampled])
+    config = json.loads((runs[0] / "config.json").read_text())["config"]
+    settings = config["settings"]
+    assert (settings["repetition_penalty"], settings["top_k"], settings["checkpoint_states"]) == (1.3, 5, stated)
+    assert (config["temperature"], config["top_p"], config["max_tokens"]) == (0.7, 1.0, 9)
+
+    names = ("generation", "dtype")
+    flags = [word for name in names for word in (f"--{name}", str(settings[name]))]
+    flags += [word for name in ("temperature", "max_tokens", "family", "model", "seeds", "preset")
+              for word in (f"--{name.replace('_', '-')}", str(config[name]))]  # fmt: skip
+    main(["eval", config["benchmark"], *flags, "--conditions", *config["conditions"], "--out", str(runs[1])])
+    assert json.loads((runs[1] / "config.json").read_text())["config"] == config
+    first, second = ([json.loads(line) for line in (run / "traces.jsonl").read_text().splitlines()] for run in runs)
+    assert [[turn["text"] for turn in row["turns"]] for row in first] == [
+        [turn["text"] for turn in row["turns"]] for row in second
+    ]
+    assert first[0]["sampling"] == {"max_tokens": 9, "temperature": 0.7, "top_p": 1.0, "seed": 0, "stop": []}

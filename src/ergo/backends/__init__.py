@@ -14,7 +14,7 @@ scripted:TEXT            the shipped fake: every region reply and every answer i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -49,13 +49,17 @@ def shipped_folder(name: str) -> str:
 
 @dataclass(frozen=True)
 class Model:
-    """A model ready to be asked. patch: side in pixels of what one of its vision tokens sees. fast: as in LookConfig."""
+    """A model ready to be asked. patch: side in pixels of what one of its vision tokens sees. fast: as in LookConfig.
+
+    settings: all of how it was opened that decides what it says, for the file of a run; JSON.
+    """
 
     backend: Backend
     family: ModelFamily
     patch: int
     name: str
     fast: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, backend: Backend, family: str | ModelFamily, patch: int | None = None, name: str = "own") -> Model:
@@ -126,6 +130,7 @@ def _open_local(name: str, family: str | None, settings: LocalSettings) -> Model
         from safetensors import SafetensorError
 
         from ergo.backends.transformers.backend import TransformersBackend
+        from ergo.backends.transformers.sampling import stated_by
     except ImportError as error:
         raise MissingExtra(f"running {name} in this process", "local") from error
     try:
@@ -139,7 +144,13 @@ def _open_local(name: str, family: str | None, settings: LocalSettings) -> Model
             "a checkpoint's folder holds config.json, weights and a tokenizer; a Hub name needs the network once"
         ) from error
     chosen = family_named(family) if family else backend.family
-    return Model(backend, chosen, backend.processor.patch, name)
+    own = ("adapter", "dtype", "attention", "quantization", "generation", "force_region")
+    decisive = {one: getattr(settings, one) for one in own} | {
+        "repetition_penalty": backend.penalties.repetition,
+        "top_k": backend.penalties.top_k,
+        "checkpoint_states": stated_by(backend.model.generation_config),
+    }
+    return Model(backend, chosen, backend.processor.patch, name, settings=decisive)
 
 
 def _endpoint(kind: str, rest: str, settings: EndpointSettings) -> tuple[str, EndpointSettings]:
@@ -169,4 +180,6 @@ def _open_endpoint(url: str, settings: EndpointSettings, family: str | None) -> 
     names = (settings.served_name,) if settings.served_name else served.models or (url,)
     checkpoints = [served.checkpoints[one] for one in names if one in served.checkpoints]
     chosen = family_named(family) if family else family_of_served(*checkpoints, *names)
-    return Model(backend, chosen, chosen.patch, name)
+    own = ("server", "served_name", "detail", "force_region")
+    decisive = {one: getattr(settings, one) for one in own} | {"extra_body": dict(settings.extra_body)}
+    return Model(backend, chosen, chosen.patch, name, settings=decisive)

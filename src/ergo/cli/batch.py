@@ -155,5 +155,6 @@ def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> int:
 def job_of(args: argparse.Namespace) -> dict[str, Any]:
     """What makes a row's answer: two jobs that differ here do not share a folder."""
     names = ("input", "question", "options", "flow", "budget", "max_tokens", "model", "served_name", "adapter", "family",
-             "dtype", "quantization", "force_region", "resize")  # fmt: skip
+             "dtype", "quantization", "force_region", "resize", "server", "detail", "extra_body", "generation",
+             "attention")  # fmt: skip
     return {name: getattr(args, name) for name in names if hasattr(args, name)}

@@ -129,6 +129,8 @@ def _config(
         **({"resize": "fast"} if model.fast else {}),
         "max_tokens": args.max_tokens,
         "temperature": args.temperature,
+        "top_p": Sampling().top_p,
+        "settings": dict(model.settings),
     }
 
 

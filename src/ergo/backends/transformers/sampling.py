@@ -38,6 +38,13 @@ class Penalties:
             scores[scores < scores.topk(self.top_k).values[-1]] = -torch.inf
 
 
+def stated_by(generation_config: Any) -> dict[str, Any]:
+    """How a checkpoint's generation_config.json would have replies sampled, whether or not they are."""
+    names = ("do_sample", "temperature", "top_p", "top_k", "repetition_penalty")
+    values = {name: getattr(generation_config, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def sample(scores: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator | None]) -> torch.Tensor:
     """scores [rows, vocabulary] -> ids [rows]; greedy at temperature 0, else nucleus sampling, one generator a row."""
     if sampling.temperature <= 0:
