@@ -41,7 +41,33 @@ SERVED = [
     ("google/gemini-3-flash", "hosted"),
     ("ergo-tiny", "ergo_tiny"),
     ("ergo-photo-cold", "ergo_photo"),
+    # as they are served elsewhere
+    ("qwen3-vl:235b-cloud", "qwen3_vl"),
+    ("hf.co/unsloth/Qwen3-VL-8B-Instruct-GGUF:UD-Q4_K_XL", "qwen3_vl"),
+    ("huggingface.co/bartowski/Qwen_Qwen3-VL-8B-Instruct-GGUF:Q4_K_M", "qwen3_vl"),
+    ("mlx-community/Qwen3-VL-4B-Instruct-4bit-DWQ", "qwen3_vl"),
+    ("unsloth/Qwen3-VL-8B-Instruct-1M-GGUF", "qwen3_vl"),
+    ("Qwen3-VL-8B-Instruct-Q4_K_M-00001-of-00002.gguf", "qwen3_vl"),
+    ("Qwen/Qwen3-VL-8B-Instruct@main", "qwen3_vl"),
+    ("qwen/qwen3-vl-30b-a3b-instruct:exacto", "qwen3_vl"),
+    ("qwen.qwen3-vl-235b-a22b", "qwen3_vl"),  # Bedrock
+    ("qwen3-vl-plus-2025-12-19", "qwen3_vl"),
+    ("Qwen/Qwen3-VL-32B-Instruct-TEE", "qwen3_vl"),
+    ("qwen/qwen-2.5-vl-7b-instruct", "qwen2_5_vl"),  # OpenRouter
+    ("accounts/fireworks/models/qwen2p5-vl-32b-instruct", "qwen2_5_vl"),
+    ("Qwen/Qwen2.5-VL-72B-Instruct-Turbo", "qwen2_5_vl"),  # Together
+    ("qwen2.5-vl-7b-instruct@q4_k_m", "qwen2_5_vl"),  # LM Studio
+    ("unsloth/Qwen2.5-VL-7B-Instruct-unsloth-bnb-4bit", "qwen2_5_vl"),
+    ("openbmb/minicpm-v4.6", "minicpmv"),
+    ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "hosted"),
+    ("claude-sonnet-4-5@20250929", "hosted"),  # Vertex
+    ("chatgpt-4o-latest", "hosted"),
     # claimed by none
+    ("huihui_ai/qwen3-vl-abliterated:8b", None),
+    ("Qwen/Qwen3-VL-Reranker-2B", None),
+    ("Qwen3-VL-Embedding-8B", None),
+    ("me_Qwen3-VL-8B-Instruct", None),
+    ("@main", None),
     ("me/my-qwen3-vl-finetune", None),
     ("Qwen/Qwen3-8B", None),  # reads no pictures
     ("my-qwen2.5-vl-7b-instruct", None),

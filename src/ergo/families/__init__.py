@@ -48,9 +48,18 @@ _FILES = (
 FAMILIES: dict[str, ModelFamily] = {file.FAMILY.name: file.FAMILY for file in _FILES}
 
 _QUANTISED = re.compile(
-    r"[-._@](awq|gptq|gguf|mlx|fp8|fp4|nvfp4|mxfp4|int[48]|w\d+a\d+|[2-8]-?bits?|bnb|unsloth|ud|dynamic|"
-    r"f16|bf16|fp16|(i?q|tq)\d(_[0-9a-z]+)*|cloud|latest|free|quantized[._]w\d+a\d+)$"
+    r"[-._@](awq|gptq|gguf|mlx|dwq|fp8|fp4|nvfp4|mxfp[48]|int[48]|w\d+a\d+|[2-8]-?bits?|bnb|unsloth|ud|dynamic|"
+    r"f16|bf16|fp16|(i?q|tq)\d(_[0-9a-z]+)*|quantized[._]w\d+a\d+|\d{5}-of-\d{5}|1m|turbo|tee|cloud|latest|free|"
+    r"nitro|floor|exacto|online|fastest|cheapest)$"
 )
+"""Endings that change no frame: how weights are stored, split or stretched to longer contexts, and by whom served."""
+_OWNER = re.compile(
+    r"^(((us|eu|apac|jp|au|global)\.)?(anthropic|qwen|google|moonshot|moonshotai|zai|mistral|openai)\.|"
+    r"(qwen|google|zai-org|moonshotai|opengvlab|openbmb|nota-ai|xiaomimimo)_)"
+)
+"""Owners before a dot, as Amazon Bedrock names models, and before a low line, as makers of GGUF files do."""
+_REVISION = re.compile(r"@[\w.-]+$|-v\d+:\d+$")
+"""As `name@main`, Vertex's `name@20250929` and Bedrock's `name-v1:0`."""
 
 
 class UnknownFamily(UsageError):
@@ -61,7 +70,8 @@ def plain_name(name: str) -> str:
     """A served name or path, reduced to what families are matched by.
 
     Lower case; the last part of owner/name or a folder (of the Hub's cache: the repository); a tag after a colon
-    belongs to the name; endings that name a file, a quantisation or a price are dropped.
+    belongs to the name; owners before it and endings that name a file, a revision, a quantisation or a price are
+    dropped.
 
     >>> plain_name("Qwen/Qwen3-VL-8B-Instruct-AWQ-4bit"), plain_name("qwen2.5vl:7b-q4_K_M")
     ('qwen3-vl-8b-instruct', 'qwen2.5vl-7b')
@@ -69,7 +79,7 @@ def plain_name(name: str) -> str:
     parts = [part for part in re.split(r"[/\\]", name.strip().lower()) if part]
     cached = [part for part in parts if part.startswith("models--")]
     last = cached[-1].rpartition("--")[2] if cached else parts[-1] if parts else ""
-    plain = last.removesuffix(".gguf").replace(":", "-")
+    plain = _REVISION.sub("", _OWNER.sub("", last.removesuffix(".gguf"))).replace(":", "-")
     while (shorter := _QUANTISED.sub("", plain)) != plain:
         plain = shorter
     return plain

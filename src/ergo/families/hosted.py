@@ -14,7 +14,7 @@ FAMILY = ModelFamily(
     patch=28,
     budget=640,
     served=(
-        r"gpt-(4o|4\.1|5)([.-][a-z0-9.-]+)?",
+        r"(chat)?gpt-(4o|4\.1|5)([.-][a-z0-9.-]+)?",
         r"o[34](-[a-z0-9.-]+)?",
         r"claude-[a-z0-9.-]+",
         r"gemini-[a-z0-9.-]+",

@@ -18,5 +18,5 @@ FAMILY = ModelFamily(
     max_tokens=720,
     sizing=Sliced,
     model_types=("minicpmv4_6", "minicpmv4_7"),
-    served=(r"minicpm-v-4[._][67]",),
+    served=(r"minicpm-v-?4[._][67]",),
 )

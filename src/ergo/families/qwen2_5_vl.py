@@ -13,5 +13,5 @@ FAMILY = ModelFamily(
     patch=28,
     budget=640,  # the paper's headline setting
     model_types=("qwen2_5_vl",),
-    served=(r"qwen2\.5-?vl(-(3b|7b|32b|72b)(-instruct)?)?", r"ergo-7b", r"mimo-vl-7b(-(sft|rl))?(-\d{4})?"),
+    served=(r"qwen-?2[.p]5-?vl(-(3b|7b|32b|72b)(-instruct)?)?", r"ergo-7b", r"mimo-vl-7b(-(sft|rl))?(-\d{4})?"),
 )

@@ -8,6 +8,6 @@ FAMILY = replace(
     qwen3_vl.FAMILY,
     name="qwen3_5",
     model_types=("qwen3_5", "qwen3_5_moe", "qwen4_exp"),
-    served=(r"qwen3\.[568](-\d+b(-a\d+b)?|-flash(-next)?|-plus)?(-(instruct|thinking))?",),
+    served=(r"qwen3\.[568](-\d+b(-a\d+b)?|-flash(-next)?|-plus)?(-(instruct|thinking))?(-\d{4}-\d{2}-\d{2})?",),
     no_thinking='{"chat_template_kwargs": {"enable_thinking": false}}',
 )

@@ -16,8 +16,8 @@ FAMILY = ModelFamily(
     min_tokens=64,
     model_types=("qwen3_vl", "qwen3_vl_moe"),
     served=(
-        r"qwen3-?vl(-(2b|4b|8b|32b|30b-a3b|235b-a22b))?(-(instruct|thinking))?",
-        r"qwen3-vl-(plus|flash)",
+        r"qwen3-?vl(-(2b|4b|8b|32b|30b(-a3b)?|235b(-a22b)?))?(-(instruct|thinking))?",
+        r"qwen3-vl-(plus|flash)(-\d{4}-\d{2}-\d{2})?",
         r"zwz-(4b|8b)",
     ),
 )

@@ -7,6 +7,7 @@ import re
 from itertools import accumulate
 from typing import Literal
 
+from ergo.core.messages import Completion
 from ergo.core.runner import Trace
 
 Remark = Literal["empty", "cut", "refused", "cannot_tell", "no_option"]
@@ -46,17 +47,21 @@ def confidence(trace: Trace) -> float | None:
     orders answers of one model; whether 0.9 means right nine times in ten is for its calibration to show
     (docs/models.md). None: the backend reports no log-probabilities, or there is no answer.
     """
-    last = trace.completions[-1] if trace.completions else None
-    if trace.answer is None or not trace.answer.text or last is None or not last.pieces or last.logprobs is None:
+    return probability_of(trace.answer.text, trace.completions[-1]) if trace.answer and trace.completions else None
+
+
+def probability_of(answer: str, reply: Completion) -> float | None:
+    """The same of a reply that was read as this answer."""
+    if not answer or not reply.pieces or reply.logprobs is None:
         return None
-    said, answer = "".join(last.pieces), trace.answer.text
+    said = "".join(reply.pieces)
     begin = said.find(answer, max(said.rfind(tag) + len(tag) if tag in said else 0 for tag in _ANSWERS))
     if begin < 0:  # it was mended on the way
         return None
-    ends = list(accumulate(map(len, last.pieces)))
+    ends = accumulate(map(len, reply.pieces))
     own = [
         logprob
-        for piece, end, logprob in zip(last.pieces, ends, last.logprobs, strict=True)
+        for piece, end, logprob in zip(reply.pieces, ends, reply.logprobs, strict=True)
         if piece and end > begin and end - len(piece) < begin + len(answer)
     ]
     return min(1.0, math.exp(sum(own) / len(own)))
