@@ -14,6 +14,8 @@ from ergo.backends import Model, open_backend
 from ergo.backends.probe import Report, examine
 from ergo.cli.main import main
 from ergo.core.errors import BackendError
+from ergo.core.geometry import Size
+from ergo.families import FAMILIES
 
 Write = Callable[[tuple[float, float, float, float], int, int], list[object]]
 
@@ -44,16 +46,18 @@ class Sees:
 
     def __init__(
         self, write: Write = pixels, *, most: int = 16384, cached: bool = True, count: float = 1.0,
-        thinks: bool = False, pictures: int = 2, forced: bool = True,
+        thinks: bool = False, pictures: int = 2, forced: bool = True, counts_as: str = "qwen2_5_vl",
     ) -> None:  # fmt: skip
         self.write, self.most, self.cached, self.count = write, most, cached, count
         self.thinks, self.pictures, self.forced = thinks, pictures, forced
+        self.budget = FAMILIES[counts_as].token_budget(16384)
 
     def __call__(self, payload: Json) -> Json | Fault:
         shown = pictures_of(payload)
         if len(shown) > self.pictures:
             return status(400, json.dumps({"error": {"message": "At most 1 image(s) may be provided in one prompt"}}))
-        tokens = [min(one.width * one.height // 784, self.most) for one in shown]
+        costs = [self.budget.cost(self.budget.fit(Size(one.width, one.height))) for one in shown]
+        tokens = [min(cost, self.most) for cost in costs]
         usage = {
             "prompt_tokens": 100 + round(sum(tokens) * self.count),
             "completion_tokens": 20,
@@ -71,7 +75,7 @@ class Sees:
 
 
 @contextmanager
-def served(sees: Sees, family: str | None = None, **settings: object) -> Iterator[Model]:
+def served(sees: Callable[[Json], Json | Fault], family: str | None = None, **settings: object) -> Iterator[Model]:
     models = {"data": [{"id": "Qwen/Qwen2.5-VL-7B-Instruct", "object": "model", "owned_by": "vllm"}]}
     with FaultyServer(answer=sees, models=models) as server:
         yield open_backend(f"openai:{server.url}", family, **settings)
@@ -100,6 +104,8 @@ CASES: list[tuple[str, Sees, str | None, str, tuple[str, ...]]] = [
     ("shrinking", Sees(most=300), None, "shrinks pictures above 300 tokens", ("--budget 300",)),
     ("no cache", Sees(cached=False), None, "the second look finds nothing in the cache", ()),
     ("wrong count", Sees(count=1.5), None, "counts other vision tokens than we do", ()),
+    ("another family", Sees(thousandths, counts_as="qwen3_vl"), "hosted", "as qwen3_vl, qwen3_5 do, and not as hosted",
+     ("--family qwen3_vl",)),
     ("one picture", Sees(pictures=1), None, "takes one picture a conversation", ("--flow one_look",)),
     ("no frame", Sees(at_random), None, "right in no frame there is", ()),
 ]  # fmt: skip
@@ -124,7 +130,7 @@ def test_the_flags_it_names_mend_the_frame() -> None:
 
 
 def test_thinking_is_seen_and_not_taken_for_the_answer() -> None:
-    with served(Sees(thousandths, thinks=True), "qwen3_5") as model:
+    with served(Sees(thousandths, thinks=True, counts_as="qwen3_5"), "qwen3_5") as model:
         report = examine(model)
     assert report.thinks
     assert report.frame == report.expected
@@ -137,6 +143,17 @@ def test_a_forced_region_is_obeyed_or_not(obeys: bool) -> None:
         report = examine(model, force_region=True)
     assert report.obeys_forced_region is obeys
     assert any("--force-region" in problem for problem in report.problems) is not obeys
+
+
+def test_a_reply_that_never_came_to_a_region_says_nothing_of_the_force() -> None:
+    thinking = Sees()
+
+    def rambles(payload: Json) -> Json | Fault:
+        forced = "structured_outputs" in payload and "the one word yes" in json.dumps(payload["messages"][-1])
+        return reply("<think>on and on", "length") if forced else thinking(payload)
+
+    with served(rambles, force_region=True) as model:
+        assert examine(model, force_region=True).obeys_forced_region is None
 
 
 def test_a_server_that_reports_no_tokens_leaves_that_open() -> None:

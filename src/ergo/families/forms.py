@@ -24,10 +24,15 @@ sides (Qwen3-VL), or the sides themselves (Kimi)."""
 
 _NUMBER = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)(?:\s?(%|px\b|pixels?\b))?")
 _BRACKETS = re.compile(r"[\[\(]([^\[\]\(\)]*)[\]\)]")
-_BETWEEN_CORNERS = re.compile(r"\s{0,4}(?:,|;|to|and|-|–|→)?\s{0,4}")
+_BETWEEN_CORNERS = re.compile(
+    r"\s{0,4}(?:,|;|to|and|-|–|→)?\s{0,4}(?:(?:and\s)?(?:the\s)?(?:bottom|lower)[- ]?right(?:\scorner)?(?:\sat)?\s?:?\s{0,4})?",
+    re.IGNORECASE,
+)
+_ESCAPED = re.compile(r"\\(?=[\[\]()<>_])")
+"""As Markdown escapes brackets."""
 _Y_FIRST_FIELD = re.compile(r"(?<![a-z])box_2d[\"']?\s{0,4}[:=]\s{0,4}\[?\s{0,4}\Z")
 _NAMES = ("x1 y1 x2 y2", "xmin ymin xmax ymax", "x_min y_min x_max y_max", "left top right bottom", "x y w h",
-          "x y width height")  # fmt: skip
+          "x y width height", "x0 y0 x1 y1")  # fmt: skip
 _FIELD = re.compile(
     rf"(?<![a-z0-9_])({'|'.join(sorted({name for names in _NAMES for name in names.split()}, key=len, reverse=True))})"
     rf"[\"']?\s{{0,4}}[:=]\s{{0,4}}[\"']?{_NUMBER.pattern}"
@@ -51,7 +56,7 @@ class _Written:
 def read_regions(reply: str, view: View, frame: Frame, y_first: bool = False) -> tuple[Region, tuple[Box, ...]]:
     """The last region of a reply that can be read, or why none can; and every box it names, each once."""
     _, rest = split_thought(reply)
-    text = (rest if rest.strip() else reply).translate(_FULL_WIDTH)
+    text = _ESCAPED.sub("", (rest if rest.strip() else reply).translate(_FULL_WIDTH))
     written = list(_in_zoom(text, y_first)) or _anywhere(text, y_first)
     if not written:
         return Region(None, "not_numbers" if "<zoom>" in text else "none_given"), ()
@@ -169,7 +174,9 @@ def _region(written: _Written, view: View, frame: Frame) -> Region:
         (wide, high), reading = (100, 100), "repaired_percent"
     elif frame != "fractions" and all(0 <= number <= 1 for number in numbers) and "." in "".join(written.numbers):
         (wide, high), reading = (1, 1), "repaired_fraction"
-    elif frame != "fractions" and any(not number.lstrip("-+").isdigit() for number in written.numbers):
+    elif frame != "fractions" and any(
+        not number.lstrip("-+").removesuffix(".").isdigit() for number in written.numbers
+    ):
         reading = "repaired_float"
     if x2 < x1 or y2 < y1:
         x1, y1, x2, y2 = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
