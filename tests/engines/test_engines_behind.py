@@ -37,6 +37,8 @@ def served(engine: Engine) -> Iterator[str]:
         "serve",
         "--model",
         f"openai:{engine.url}",
+        "--family",
+        engine.family.name,
         "--port",
         str(port),
         "--budget",
@@ -83,12 +85,14 @@ def test_sixteen_rows_in_flight_keep_their_first_looks(engine: Engine, tmp_path:
     for number in range(48):
         noise(1000 + number, 600, 450).pixels.save(tmp_path / f"{number}.png")
     rows = [BatchRow(str(number), str(tmp_path / f"{number}.png"), "What colour is it?") for number in range(48)]
-    worker = Worker(open_backend(f"openai:{engine.url}"), BatchConfig(budget=128, max_tokens=24), concurrency=16)
+    worker = Worker(
+        open_backend(f"openai:{engine.url}", engine.family.name), BatchConfig(budget=128, max_tokens=24), concurrency=16
+    )
     done = list(worker.answers(rows))
     assert not [row["error"] for row in done if row["error"]]
-    prompts = sum(row["prompt_tokens"][1] for row in done)
-    firsts = sum(row["prompt_tokens"][0] for row in done)
-    cached = sum(row["cached_tokens"][1] or 0 for row in done)
+    looks = [[turn["usage"] for turn in row["turns"]] for row in done]
+    firsts, prompts = (sum(usages[place]["prompt_tokens"] for usages in looks) for place in (0, 1))
+    cached = sum(usages[1]["cached_tokens"] or 0 for usages in looks)
     print(
         f"\n{engine.name}, 16 in flight, 48 rows: {cached:,} of {prompts:,} prompt tokens of second looks cached ({cached / prompts:.0%}; the first looks are {firsts / prompts:.0%})"
     )
