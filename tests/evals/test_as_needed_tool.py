@@ -11,7 +11,7 @@ import pytest
 from ergo.backends import TINY, Model, open_backend
 from ergo.core.flows import Question, start_flow
 from ergo.core.runner import Trace, drive
-from ergo.samples.pictures import open_picture
+from ergo.images.address import open_picture
 from ergo.samples.sample import Sample
 from ergo.world.questions import generate
 
