@@ -8,12 +8,13 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import cache
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal
 
 from ergo.core.view import View
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Format = Literal["png", "stored-png", "webp", "bmp"]
 
@@ -25,6 +26,8 @@ def encode(view: View, format: Format = "png") -> bytes:
     compressed) 0.6 ms and 1.4 MB, webp 16 ms and 0.9 MB, bmp 0.4 ms and 1.4 MB. stored-png suits a server on this
     machine, png any other.
     """
+    import numpy as np  # not for `ergo --help`, which reads the names of the formats
+
     if format not in view.encoded:
         if format in ("png", "stored-png"):
             view.encoded[format] = _png(np.asarray(view.pixels), _deflate() if format == "png" else None)
@@ -46,6 +49,8 @@ Compress = Callable[[memoryview], bytes]
 def _png(rgb: NDArray[np.uint8], compress: Compress | None) -> bytes:
     """A PNG. To be compressed, each row becomes its difference to the row above: one filter for all rows, which numpy
     applies at once. Pillow's encoder tries five on every row, for a file that is no smaller."""
+    import numpy as np
+
     height, width, _ = rgb.shape
     rows = rgb.reshape(height, width * 3)
     filtered = np.empty((height, 1 + width * 3), np.uint8)
