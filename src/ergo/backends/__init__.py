@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, Self, TypeVar, get_args
 
-from ergo.backends.settings import EndpointSettings, LocalSettings, ServerName, settings_from
+from ergo.backends.settings import Colours, EndpointSettings, LocalSettings, ServerName, settings_from
 from ergo.core.errors import BackendError, MissingExtra, UsageError
 from ergo.core.flows import LookConfig
 from ergo.core.messages import Sampling
@@ -47,10 +47,20 @@ def shipped_folder(name: str) -> str:
     return SHIPPED[name]
 
 
+class HasColours(Protocol):
+    """What can leave its colour profile out: a Picture, or a file that becomes one."""
+
+    def as_stored(self) -> Self: ...
+
+
+AnyPicture = TypeVar("AnyPicture", bound=HasColours)
+
+
 @dataclass(frozen=True)
 class Model:
     """A model ready to be asked. patch: side in pixels of what one of its vision tokens sees. fast: as in LookConfig.
 
+    colours: of the pictures it is shown.
     settings: all of how it was opened that decides what it says, for the file of a run; JSON.
     """
 
@@ -60,12 +70,17 @@ class Model:
     name: str
     fast: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    colours: Colours = "srgb"
 
     @classmethod
     def of(cls, backend: Backend, family: str | ModelFamily, patch: int | None = None, name: str = "own") -> Model:
         """A model of parts of one's own. family: by name, or one of one's own. patch: the family's, unless given."""
         chosen = family_named(family) if isinstance(family, str) else family
         return cls(backend, chosen, patch or chosen.patch, name)
+
+    def shown(self, picture: AnyPicture) -> AnyPicture:
+        """The picture in the colours that this model is to see."""
+        return picture.as_stored() if self.colours == "stored" else picture
 
     def look_config(
         self, budget: int | None = None, sampling: Sampling | None = None, max_looks: int = LookConfig.max_looks

@@ -13,6 +13,9 @@ from typing import Any, Literal, TypeVar, get_args
 from ergo.core.errors import UsageError
 from ergo.images.encode import Format
 
+Colours = Literal["srgb", "stored"]
+"""Of pictures: converted to sRGB by the file's profile, or its numbers as they are."""
+
 ServerName = Literal[
     "vllm", "sglang", "llama.cpp", "ollama", "lmstudio", "openai", "azure", "openrouter", "gemini", "anthropic", "other"
 ]

@@ -63,7 +63,7 @@ class Worker:
         def make() -> Flow:
             if row.problem:
                 raise PictureError(row.problem, "bad_row")
-            picture = open_picture(row.address)
+            picture = self.model.shown(open_picture(row.address))
             question = Question(row.question, row.options)
             return self._careful(start_flow(self.config.flow, picture, question, self._look_config, None))
 

@@ -157,4 +157,5 @@ def job_of(args: argparse.Namespace) -> dict[str, Any]:
     names = ("input", "question", "options", "flow", "budget", "max_tokens", "model", "served_name", "adapter", "family",
              "dtype", "quantization", "force_region", "resize", "server", "detail", "extra_body", "generation",
              "attention")  # fmt: skip
-    return {name: getattr(args, name) for name in names if hasattr(args, name)}
+    job = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return job if args.colours == "srgb" else {**job, "colours": args.colours}

@@ -127,6 +127,7 @@ def _config(
         "mask": args.mask,
         **({"released_pixels": True} if args.released_pixels else {}),
         **({"resize": "fast"} if model.fast else {}),
+        **({"colours": model.colours} if model.colours != "srgb" else {}),
         "max_tokens": args.max_tokens,
         "temperature": args.temperature,
         "top_p": Sampling().top_p,

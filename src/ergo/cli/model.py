@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from ergo.backends.settings import EndpointSettings, LocalSettings, ServerName
+from ergo.backends.settings import Colours, EndpointSettings, LocalSettings, ServerName
 from ergo.cli.screen import hide_loading_bars, note
 from ergo.core.errors import UsageError
 from ergo.families import FAMILIES
@@ -57,6 +58,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
         choices=get_args(Resize),
         help="how whole pictures are shrunk: exact as Pillow does, or fast, to within one level of 255; regions are "
         "always exact (default: fast for a server where the extra `fast` is installed, else exact)",
+    )
+    group.add_argument(
+        "--colours",
+        choices=get_args(Colours),
+        default="srgb",
+        help="of pictures with a profile: converted to sRGB, or their numbers as stored (default: %(default)s)",
     )
 
     server = parser.add_argument_group("for a server", argument_default=argparse.SUPPRESS)
@@ -188,7 +195,8 @@ def model_from(args: argparse.Namespace, **defaults: Any) -> Model:
         hide_loading_bars()
     if "api_key" in settings:
         note("a key on the command line can be read in ps by everyone here: put it in ERGO_API_KEY")
-    return open_backend(args.model, args.family, args.resize, **settings)
+    opened = open_backend(args.model, args.family, args.resize, **settings)
+    return replace(opened, colours=args.colours)
 
 
 def _object(text: str) -> Mapping[str, Any]:

@@ -89,7 +89,7 @@ def _jobs(
 
 def _flow_maker(evaluation: Evaluation, sample: Sample, protocol: Protocol, model: Model) -> Callable[[], Flow]:
     def make() -> Flow:
-        picture = open_picture(sample.image)
+        picture = model.shown(open_picture(sample.image))
         region = Box(*evaluation.region) if evaluation.region else None
         if region and region.clamped(picture.size) != region:
             raise PictureError(

@@ -11,7 +11,7 @@ of a pyramid, from the level that suits.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from PIL import Image, ImageCms
@@ -89,6 +89,13 @@ class Picture:
             narrow = resize(narrow, (size.width, size.height))
         return self._reader.finished(narrow)
 
+    def as_stored(self) -> Picture:
+        """The same picture with its numbers taken for sRGB, whatever its profile says."""
+        reader = self._reader
+        if isinstance(reader, DecodedPixels):
+            return Picture(replace(reader, with_profile=False), self.name)
+        return Picture(replace(reader, profile=b""), self.name) if isinstance(reader, PixelsOnDisk | Pyramid) else self
+
     def read_size(self, box: Box, size: Size) -> Size:
         """How large this picture is at the level of its file from which `box` is read to be shown at `size`."""
         return self._reader.read_size(box, size) if isinstance(self._reader, Pyramid) else self.size
@@ -105,6 +112,7 @@ class DecodedPixels:
     image: Image.Image | Raster
     orientation: int = 1
     stretch: Stretch = Stretch()
+    with_profile: bool = True
 
     @classmethod
     def of(cls, image: Image.Image | Raster, name: str, orientation: int = 1) -> DecodedPixels:
@@ -146,5 +154,5 @@ class DecodedPixels:
 
     @property
     def profile(self) -> bytes:
-        """The ICC profile of the file; empty if it has none."""
-        return bytes(self.image.info.get("icc_profile") or b"")
+        """The ICC profile of the file; empty if it has none, or it is not to be used."""
+        return bytes(self.image.info.get("icc_profile") or b"") if self.with_profile else b""

@@ -23,7 +23,7 @@ from ergo.core.errors import PictureError, UsageError
 from ergo.core.flows import Flow, Question, start_flow
 from ergo.core.messages import Sampling
 from ergo.core.runner import Trace, Turn
-from ergo.core.view import SourcePicture
+from ergo.images.picture import Picture
 from ergo.serve.bodies import Bodies, Parsed
 from ergo.serve.chat import ChatRequest, Query, read_query, read_request
 from ergo.serve.engine import Busy, Endpoint, Engine, NotReady
@@ -253,7 +253,7 @@ class Routes:
         if not query.about:
             return answer.of(passed_through(query.chat, model.family, sampling))
         budget = min(query.options.budget or settings.budget or model.family.budget, settings.max_budget)
-        pictures = [self._picture(url, parsed, held) for url in query.about]
+        pictures = [model.shown(self._picture(url, parsed, held)) for url in query.about]
         question = Question(query.question, tuple(query.options.options))
         config = model.look_config(budget, sampling)
         if len(pictures) > 1:
@@ -261,7 +261,7 @@ class Routes:
         one = start_flow(flow_name, pictures[0], question, config, query.region)
         return answer.of(model.family.careful(one))
 
-    def _picture(self, url: str, parsed: Parsed, held: ExitStack) -> SourcePicture:
+    def _picture(self, url: str, parsed: Parsed, held: ExitStack) -> EncodedPicture | Picture:
         limits = self.settings.limits
         with nullcontext() if url.startswith("http") else self._parsing:  # one text of megabytes at a time
             file = read_picture(parsed.picture(url), self.settings.sources, limits)

@@ -90,14 +90,19 @@ class EncodedPicture:
                 "too_large",
             )
         self.encoded, self.size, self.memory, self.ends = encoded, header.size, header.memory, ends
-        self.closed = False
+        self.closed = self._as_stored = False
         self._pool = memory
 
     def part(self, box: Box, size: Size, fast: bool = False) -> Image.Image:
         with self._pool.decoded(self) as picture:
             if picture.size != self.size:
                 raise PictureError("the picture says only after its pixels which side is up: turn it before", "broken")
-            return picture.part(box, size, fast)
+            return (picture.as_stored() if self._as_stored else picture).part(box, size, fast)
+
+    def as_stored(self) -> EncodedPicture:
+        """Shown from now on with its numbers taken for sRGB."""
+        self._as_stored = True
+        return self
 
     def read_size(self, box: Box, size: Size) -> Size:
         return self.size

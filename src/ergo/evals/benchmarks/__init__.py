@@ -63,8 +63,9 @@ BENCHMARKS: dict[str, Benchmark] = {
 }  # fmt: skip
 
 
-def _own(path: Path, split: str) -> Iterator[Sample]:
-    return read_samples(path)
+def _own(table: str) -> Reader:
+    """A file of one's own, or a table at an address, which a Path would spoil."""
+    return lambda place, split: read_samples(table)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def find(name: str, data: Path = Path("data"), split: str | None = None, limit: 
     if ending_of(name):
         if "://" not in name and not Path(name).is_file():
             raise UsageError(f"there is no file {name}")
-        return DataSet(name, _own, Path(name), split or "", limit)
+        return DataSet(name, _own(name), Path(name), split or "", limit)
     if Path(name).is_dir() and name not in BENCHMARKS:
         return find(str(_table_in(Path(name))), data, split, limit)
     if name not in BENCHMARKS:
