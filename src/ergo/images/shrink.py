@@ -14,16 +14,17 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from threading import local
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from typing import TYPE_CHECKING, Literal
 
 from ergo.core.errors import MissingExtra
 
+if TYPE_CHECKING:  # `--help` imports this module, and is to load neither
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
 Resize = Literal["exact", "fast"]
-Resizer = Callable[[Image.Image, tuple[int, int]], Image.Image]
+Resizer = Callable[["Image.Image", tuple[int, int]], "Image.Image"]
 
 
 def uses_fast(wanted: Resize | None, usual: bool) -> bool:
@@ -36,12 +37,17 @@ def uses_fast(wanted: Resize | None, usual: bool) -> bool:
 
 def exact(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Pillow's own."""
+    from PIL import Image
+
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
 @cache
 def fast() -> Resizer:
     """For RGB images."""
+    import numpy as np
+    from PIL import Image
+
     try:
         from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions
         from cykooz_resizer import Resizer as OneThreads
@@ -67,6 +73,7 @@ def shrunk(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image | None:
 
 def _by_torch(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     import torch
+    from PIL import Image
 
     pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     filtered = torch.nn.functional.interpolate(pixels, size[::-1], mode="bicubic", antialias=True)
