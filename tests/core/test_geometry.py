@@ -72,7 +72,7 @@ def test_a_thin_box_is_widened_or_cut_about_its_middle(
         sorted((int(a * side), int(b * side))) for side, a, b in zip(room, corners[::2], corners[1::2], strict=True)
     )
     box, whole = Box(left, top, right + 1, bottom + 1), Box.whole(Size(*room))
-    shown = box.shapely(whole)
+    shown = box.within_aspect(whole)
     assert shown.clamped(whole.size) == shown
     assert shown.size == shown.size.within(MAX_ASPECT)
     if box.size == box.size.within(MAX_ASPECT):

@@ -85,11 +85,13 @@ class Box:
         right, bottom = min(self.right, size.width), min(self.bottom, size.height)
         return Box(left, top, right, bottom) if left < right and top < bottom else None
 
-    def shapely(self, room: Box) -> Box:
+    def within_aspect(self, room: Box) -> Box:
         """Within MAX_ASPECT: widened about its middle, as far as `room` goes, and else cut to its middle.
 
-        >>> Box(100, 50, 2000, 51).shapely(Box(0, 0, 4000, 3000)), Box(0, 0, 4000, 3).shapely(Box(0, 0, 9000, 3))
-        (Box(left=100, top=46, right=2000, bottom=56), Box(left=1700, top=0, right=2300, bottom=3))
+        >>> str(Box(100, 50, 2000, 51).within_aspect(room=Box(0, 0, 4000, 3000)))
+        '[100, 45, 2000, 55]'
+        >>> str(Box(0, 0, 4000, 3).within_aspect(room=Box(0, 0, 9000, 3)))
+        '[1700, 0, 2300, 3]'
         """
         width, height = self.size.width, self.size.height
         least = math.ceil(max(width, height) / MAX_ASPECT)

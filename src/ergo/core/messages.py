@@ -98,8 +98,8 @@ class Completion:
 class Request:
     """One question to a model: the whole conversation so far, its last message to be answered.
 
-    expect: the shape of the reply, for backends that can force it (fractions: a region in 0..1). previous: the completion this chat
-    continues, so that a backend may reuse its cache.
+    expect: the shape of the reply, for backends that can force it (fractions: a region in 0..1).
+    previous: the completion this chat continues, so that a backend may reuse its cache.
     """
 
     chat: Chat

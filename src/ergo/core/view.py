@@ -53,7 +53,7 @@ class View:
         if inside is None:
             raise PictureError(f"{box} lies outside {picture.name}, {picture.size}", "outside")
         whole = Box.whole(picture.size)
-        shown = inside if inside == whole else inside.shapely(whole)
+        shown = inside if inside == whole else inside.within_aspect(whole)
         view = cls(picture, shown, budget.fit(shown.size), budget, fast, None if shown == inside else inside)
         if picture.lazy:  # a broken file is a PictureError of this question, not a surprise inside a backend
             view.pixels  # noqa: B018
