@@ -288,7 +288,7 @@ def test_a_timeout_is_kept(picture: Path) -> None:
 
 
 def test_forced_regions_are_asked_for_in_the_words_of_the_server(picture: Path) -> None:
-    with served(*[says(reply("<zoom>[1, 1, 9, 9]</zoom>"))] * 2) as server:
+    with served(says(reply("<zoom>[1, 1, 9, 9]</zoom>")), says(reply("<answer>red</answer>"))) as server:
         model = ("--model", f"openai:{server.url}", "--force-region")
         assert ergo("ask", picture, "Which?", *model, "--server", "llama.cpp").returncode == 0
         assert "grammar" in server.payloads[0]

@@ -20,7 +20,9 @@ class AsyncTransport(Transport):
 
     def __init__(self, address: Address, settings: EndpointSettings) -> None:
         super().__init__(address, settings)
-        self._async_client = httpx.AsyncClient(**self._options)
+        self._async_client = httpx.AsyncClient(
+            limits=httpx.Limits(max_connections=settings.concurrency), **self._options
+        )
 
     async def arequest(self, method: str, path: str, body: bytes | None, clock: Clock) -> Reply:
         """One exchange, retried while that may help, all within `clock`. Raises Fault."""
