@@ -59,7 +59,7 @@ def test_everything_but_the_answer_is_exact(checkpoint: Path, capsys: pytest.Cap
         "--max-tokens",
         "12",
     ]
-    assert main([*command, "--json"]) == 0
+    assert main([*command, "--json"]) == 1  # random weights never end: the answer is cut
     told = json.loads(capsys.readouterr().out)
     first, second = told["turns"]
     [coarse], [close] = first["views"], second["views"]
@@ -105,7 +105,7 @@ def test_a_forced_region_is_read_in_the_views_own_frame(checkpoint: Path, capsys
         "60",
         "--force-region",
     ]
-    assert main([*command, "--json"]) == 0
+    assert main([*command, "--json"]) == 1  # random weights never end: the answer is cut
     told = json.loads(capsys.readouterr().out)
     [coarse] = told["turns"][0]["views"]
     corners = json.loads(told["turns"][0]["text"].split("<zoom>")[1].split("</zoom>")[0])
