@@ -86,7 +86,7 @@ def test_everything_but_the_answer_is_exact(checkpoint: Path, capsys: pytest.Cap
     assert told["region_reading"] == "none_given"
     assert close["box"] == [0, 0, source.width, source.height]
     assert close["shown"] == coarse["shown"]
-    assert main(command) == 0
+    assert main(command) == 1
     said = capsys.readouterr().out
     assert "none that could be read (none_given): looked at the whole picture again" in said
     assert "(no_tag)" in said
