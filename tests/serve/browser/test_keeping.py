@@ -118,6 +118,7 @@ def test_a_link_about_ones_own_picture_holds_no_picture(browser: Any) -> None:
 def test_a_link_from_anyone_makes_the_page_fetch_nothing(browser: Any, fragment: str) -> None:
     with serving(scripted()) as address:
         page, complaints = visit(browser, address)
+        page.wait_for_load_state("networkidle")  # the page's own questions about the server
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.evaluate("fragment => { location.hash = fragment }", fragment)
