@@ -24,7 +24,7 @@ REMARKS: dict[Remark, str] = {
     "empty": "the model's last reply holds no answer",
     "cut": "the reply ended at --max-tokens before its answer: give it more",
     "refused": "the provider declined to answer",
-    "cannot_tell": "by its own words the picture does not show it",
+    "cannot_tell": "no answer was given, for the model could not tell",
     "no_option": "this is none of the options, or more than one",
 }
 """What `Result.remark` means; the first three are no answer, and the exit status is 1."""
