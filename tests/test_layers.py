@@ -22,7 +22,7 @@ LAYERS: dict[str, float] = {
 }  # fmt: skip
 FILES = sorted(SRC.rglob("*.py"))
 CORE = ("errors", "geometry", "messages", "view", "reading", "flows", "runner")
-MAX_CORE_LINES, MAX_FILE_LINES = 740, 400
+MAX_CORE_LINES, MAX_FILE_LINES = 700, 400
 
 
 def package(module: str) -> str:

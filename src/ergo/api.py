@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, SupportsFloat, TypeVar
 
 from ergo.backends import Model, open_backend
 from ergo.core.errors import UsageError
-from ergo.core.flows import FLOWS, Flow, LookConfig, Question, check_flow, start_flow
+from ergo.core.flows import Flow, LookConfig, Question
 from ergo.core.geometry import Box
 from ergo.core.messages import Sampling
 from ergo.core.runner import Trace, drive
@@ -26,6 +26,7 @@ from ergo.images.address import open_picture
 from ergo.images.decode import PictureSource
 from ergo.images.picture import Picture
 from ergo.traces.answers import Remark, confidence, remark
+from ergo.traces.flows import FLOWS, check_flow, start_flow
 from ergo.traces.rows import trace_to_dict
 from ergo.traces.run import run
 from ergo.traces.shared import shared

@@ -13,18 +13,7 @@ from PIL import Image
 
 from ergo.backends.scripted import ScriptedBackend
 from ergo.core.errors import BackendError, PictureError, UsageError
-from ergo.core.flows import (
-    FLOWS,
-    Answer,
-    Flow,
-    LookConfig,
-    Question,
-    as_needed,
-    coarse_to_fine,
-    crop_only,
-    one_look,
-    start_flow,
-)
+from ergo.core.flows import Answer, Flow, LookConfig, Question, as_needed, coarse_to_fine, crop_only, one_look
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.messages import Completion, Request, Sampling, Seconds, Usage
 from ergo.core.runner import Job, Trace, drive
@@ -32,6 +21,7 @@ from ergo.core.view import View
 from ergo.families import FAMILIES, QWEN2_5_VL
 from ergo.families.base import ModelFamily
 from ergo.images.picture import Picture
+from ergo.traces.flows import FLOWS, start_flow
 from ergo.traces.run import run
 
 LOOKING = LookConfig(QWEN2_5_VL, TokenBudget(64), TokenBudget(32), Sampling(max_tokens=77))

@@ -61,6 +61,11 @@ def test_no_size_that_can_be_thought_of_goes_over_its_budget(
     assert shown == shown.within(MAX_ASPECT)
 
 
+def test_a_thin_box_is_widened_and_a_sliver_cut() -> None:
+    assert Box(100, 50, 2000, 51).within_aspect(Box(0, 0, 4000, 3000)) == Box(100, 45, 2000, 55)
+    assert Box(0, 0, 4000, 3).within_aspect(Box(0, 0, 9000, 3)) == Box(1700, 0, 2300, 3)
+
+
 @given(
     room=st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)),
     corners=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 4),

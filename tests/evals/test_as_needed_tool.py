@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from ergo.backends import TINY, Model, open_backend
-from ergo.core.flows import Question, start_flow
+from ergo.core.flows import Question
 from ergo.core.runner import Trace, drive
 from ergo.images.address import open_picture
 from ergo.samples.sample import Sample
+from ergo.traces.flows import start_flow
 from ergo.world.questions import generate
 
 pytest.importorskip("torch", reason="runs the bundled model")

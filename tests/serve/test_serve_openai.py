@@ -19,11 +19,11 @@ from ergo.api import BUNDLED as DEMO
 from ergo.backends import open_backend
 from ergo.backends.scripted import ScriptedBackend
 from ergo.core.errors import BackendError
-from ergo.core.flows import FLOWS
 from ergo.core.messages import Completion, Request
 from ergo.samples.reader import read_samples
 from ergo.serve.chat import ErgoOptions
 from ergo.serve.settings import Limits, Settings
+from ergo.traces.flows import FLOWS
 
 
 @pytest.fixture(scope="module")

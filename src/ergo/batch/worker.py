@@ -10,10 +10,11 @@ from typing import Any
 from ergo.backends import Model
 from ergo.batch.rows import BatchRow
 from ergo.core.errors import BackendError, PictureError
-from ergo.core.flows import Flow, Question, start_flow
+from ergo.core.flows import Flow, Question
 from ergo.core.messages import Sampling
 from ergo.core.runner import Trace
 from ergo.images.address import open_picture
+from ergo.traces.flows import start_flow
 from ergo.traces.rows import trace_to_dict
 from ergo.traces.run import run
 

@@ -23,11 +23,12 @@ from typing import Any
 from ergo.backends import Model
 from ergo.bench.roofline import LookCost, ModelShape, Rates, Roofline, latency_roofline, throughput_roofline
 from ergo.core.errors import BackendError, UsageError
-from ergo.core.flows import Flow, Question, start_flow
+from ergo.core.flows import Flow, Question
 from ergo.core.runner import Job, Trace, drive
 from ergo.evals.conditions import Condition
 from ergo.evals.statistics import ratio_interval
 from ergo.images.decode import load_image
+from ergo.traces.flows import start_flow
 from ergo.traces.run import run
 from ergo.world.scene import compose, draw
 

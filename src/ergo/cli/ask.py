@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ergo.cli.model import add_model_arguments, add_sampling_arguments, model_from
 from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, say
 from ergo.core.errors import UsageError
-from ergo.core.flows import FLOWS
+from ergo.traces.flows import FLOWS
 
 if TYPE_CHECKING:
     from ergo.api import Inquiry, Result

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ergo.cli.model import add_model_arguments, model_from
 from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, follow, note, say
 from ergo.core.errors import MissingExtra, UsageError
-from ergo.core.flows import FLOWS
 from ergo.samples.tables import ending_of
+from ergo.traces.flows import FLOWS
 
 if TYPE_CHECKING:
     from ergo.backends import Model

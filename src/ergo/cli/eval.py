@@ -11,12 +11,12 @@ from ergo.cli.model import add_model_arguments, add_sampling_arguments, model_fr
 from ergo.cli.report import print_report
 from ergo.cli.screen import ALL_ANSWERED, SOME_FAILED, follow
 from ergo.core.errors import UsageError
-from ergo.core.flows import FLOWS
 from ergo.core.messages import Sampling
 from ergo.evals import benchmarks
 from ergo.evals.conditions import ORDERS, Condition, Protocol, conditions, conditions_listed
 from ergo.evals.run import evaluate
 from ergo.grading import MATCHINGS
+from ergo.traces.flows import FLOWS
 from ergo.traces.folder import RunFolder
 from ergo.traces.provenance import folder_hash
 

@@ -18,10 +18,11 @@ from lmms_eval.api.model import lmms
 from ergo.backends import open_backend
 from ergo.contrib.lmms_plugin import question_of
 from ergo.core.errors import UsageError
-from ergo.core.flows import Flow, start_flow
+from ergo.core.flows import Flow
 from ergo.core.messages import Sampling
 from ergo.core.runner import Job, Trace
 from ergo.images.picture import Picture
+from ergo.traces.flows import start_flow
 from ergo.traces.run import run
 
 log = logging.getLogger(__name__)

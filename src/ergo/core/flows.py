@@ -3,11 +3,10 @@
 A flow is a generator of Requests that is sent Completions and returns an Answer; drivers carry them to a model.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ergo.core.errors import UsageError
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.messages import Chat, Completion, Expected, Request, Sampling
 from ergo.core.reading import Reading, RegionReading
@@ -83,12 +82,10 @@ def coarse_to_fine(picture: SourcePicture, question: Question, config: LookConfi
     coarse = View.of(picture, config.coarse, fast=config.fast)
     chat = family.ask_region(coarse, question.text)
     first = yield Request(chat, config.sampling, expect=family.expects)
-
     seen = family.read(first.text, coarse)
     close = View.of(picture, config.close, seen.region.box, config.fast)  # unreadable: everything again, same budget
     chat += family.ask_answer(first.text, close, question.text, question.choices)
     second = yield Request(chat, config.sampling, previous=first)
-
     read, regions = family.read(second.text, close), (seen.region.box,) if seen.region.box else ()
     return Answer(read.answer, read.answer_reading, regions, seen.region.reading, seen.thought)
 
@@ -126,22 +123,3 @@ def crop_only(picture: SourcePicture, question: Question, config: LookConfig, re
     reply = yield Request(config.family.ask_direct(view, question.text, question.choices), config.sampling)
     read = config.family.read(reply.text, view)
     return Answer(read.answer, read.answer_reading, (view.box,))
-
-
-FLOWS: dict[str, Callable[..., Flow]] = {f.__name__: f for f in (coarse_to_fine, one_look, crop_only, as_needed)}
-
-
-def check_flow(name: str) -> str:
-    """The name of a flow; UsageError for any other."""
-    if name not in FLOWS:
-        raise UsageError(f"no flow is called {name!r}; there are {', '.join(FLOWS)}")
-    return name
-
-
-def start_flow(name: str, picture: SourcePicture, question: Question, config: LookConfig, region: Box | None) -> Flow:
-    """The flow of this name, ready to be driven. region: for crop_only, SOURCE pixels."""
-    if check_flow(name) != "crop_only":
-        return FLOWS[name](picture, question, config)
-    if not region or not region.clamped(picture.size):
-        raise UsageError(f"crop_only needs a region inside the picture ({picture.size})")
-    return crop_only(picture, question, config, region)

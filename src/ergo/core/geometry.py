@@ -86,18 +86,11 @@ class Box:
         return Box(left, top, right, bottom) if left < right and top < bottom else None
 
     def within_aspect(self, room: Box) -> Box:
-        """Within MAX_ASPECT: widened about its middle, as far as `room` goes, and else cut to its middle.
-
-        >>> str(Box(100, 50, 2000, 51).within_aspect(room=Box(0, 0, 4000, 3000)))
-        '[100, 45, 2000, 55]'
-        >>> str(Box(0, 0, 4000, 3).within_aspect(room=Box(0, 0, 9000, 3)))
-        '[1700, 0, 2300, 3]'
-        """
+        """Within MAX_ASPECT: widened about its middle, as far as `room` goes, and else cut to its middle."""
         width, height = self.size.width, self.size.height
         least = math.ceil(max(width, height) / MAX_ASPECT)
-        wide = Size(min(max(width, least), room.size.width), min(max(height, least), room.size.height)).within(
-            MAX_ASPECT
-        )
+        grown = Size(min(max(width, least), room.size.width), min(max(height, least), room.size.height))
+        wide = grown.within(MAX_ASPECT)
         left = min(max(self.left + (width - wide.width) // 2, room.left), room.right - wide.width)
         top = min(max(self.top + (height - wide.height) // 2, room.top), room.bottom - wide.height)
         return Box(left, top, left + wide.width, top + wide.height)

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 class SourcePicture(Protocol):
     """An upright RGB picture of which any part can be shown (`ergo.images.Picture`).
 
-    lazy: its pixels stay in a file. part: `box`, resized to `size`; fast: within a level of that, where it is everything.
-    read_size: of the level of the file it is read from.
+    lazy: its pixels stay in a file. part: `box` at `size`. read_size: of the level of the file it is then read from.
     """
 
     @property
@@ -34,7 +33,7 @@ class SourcePicture(Protocol):
 class View:
     """A part of a picture as a model is shown it.
 
-    box: the part, SOURCE pixels. size: pixels shown, by the rule of `budget`. fast: as `SourcePicture.part` takes it.
+    box: the part, SOURCE pixels. size: pixels shown, by the rule of `budget`. fast: a shrunk whole may be a level of 255 off.
     asked: the region that was asked for, where it was too thin to be shown and `box` is it widened or cut.
     It keeps its pixels once asked for, and its picture: whoever collects views or Traces collects pictures.
     """
@@ -52,8 +51,7 @@ class View:
         inside = (box or Box.whole(picture.size)).clamped(picture.size)
         if inside is None:
             raise PictureError(f"{box} lies outside {picture.name}, {picture.size}", "outside")
-        whole = Box.whole(picture.size)
-        shown = inside if inside == whole else inside.within_aspect(whole)
+        shown = inside if inside == (whole := Box.whole(picture.size)) else inside.within_aspect(whole)
         view = cls(picture, shown, budget.fit(shown.size), budget, fast, None if shown == inside else inside)
         if picture.lazy:  # a broken file is a PictureError of this question, not a surprise inside a backend
             view.pixels  # noqa: B018

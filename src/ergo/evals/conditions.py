@@ -17,7 +17,7 @@ import numpy as np
 
 from ergo.backends import Model
 from ergo.core.errors import DataError, UsageError
-from ergo.core.flows import FLOWS, Question
+from ergo.core.flows import Question
 from ergo.core.geometry import FULL
 from ergo.core.messages import Sampling
 from ergo.evals.released import Released
@@ -25,6 +25,7 @@ from ergo.families.prompts import PUBLISHED
 from ergo.grading import MATCHINGS, Matching
 from ergo.samples.sample import Sample
 from ergo.samples.tables import fingerprint
+from ergo.traces.flows import FLOWS
 from ergo.traces.rows import read_box
 
 Order = Literal["as-is", "shuffled", "circular"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from ergo.backends import Model
 from ergo.core.errors import PictureError
-from ergo.core.flows import Flow, start_flow
+from ergo.core.flows import Flow
 from ergo.core.geometry import Box
 from ergo.core.runner import Job, Trace
 from ergo.evals.conditions import Condition, Evaluation, Protocol, evaluations, sampling_of
@@ -27,6 +27,7 @@ from ergo.evals.saved_examples import SavedExamples
 from ergo.grading import Truth, grade
 from ergo.images.address import open_picture
 from ergo.samples.sample import Sample
+from ergo.traces.flows import start_flow
 from ergo.traces.folder import RunFolder, read_sessions
 from ergo.traces.progress import Progress
 from ergo.traces.rows import trace_to_dict

@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from ergo.backends import Model
 from ergo.core.errors import PictureError, UsageError
-from ergo.core.flows import Flow, Question, start_flow
+from ergo.core.flows import Flow, Question
 from ergo.core.messages import Sampling
 from ergo.core.runner import Trace, Turn
 from ergo.images.picture import Picture
@@ -36,6 +36,7 @@ from ergo.serve.replies import HEARTBEAT, ChatReply, Envelope, Json, Refused, Re
 from ergo.serve.responses import ResponsesReply, ResponsesRequest, read_responses_request
 from ergo.serve.settings import Settings
 from ergo.serve.structured import FIELDS, AnswerFormat
+from ergo.traces.flows import start_flow
 from ergo.traces.run import Running
 
 log = logging.getLogger(__name__)
