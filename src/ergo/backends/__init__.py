@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, get_args
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from ergo.backends.settings import Colours, EndpointSettings, LocalSettings, ServerName, settings_from
 from ergo.core.errors import BackendError, MissingExtra, UsageError
@@ -25,7 +25,6 @@ from ergo.core.messages import Sampling
 from ergo.core.runner import Backend
 from ergo.families import QWEN2_5_VL, family_named, family_of_served
 from ergo.families.base import ModelFamily
-from ergo.images.shrink import Resize, uses_fast
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 SHIPPED = {
@@ -105,7 +104,9 @@ def settings_of(spec: str) -> type[LocalSettings] | type[EndpointSettings] | Non
     return EndpointSettings if kind in ENDPOINTS else None if kind == "scripted" else LocalSettings
 
 
-def open_backend(spec: str, family: str | None = None, resize: Resize | None = None, **settings: Any) -> Model:
+def open_backend(
+    spec: str, family: str | None = None, resize: Literal["exact", "fast"] | None = None, **settings: Any
+) -> Model:
     """Reach the model that `spec` names (see above).
 
     family: by name, where it should not be read from the checkpoint or the model's name.
@@ -115,6 +116,8 @@ def open_backend(spec: str, family: str | None = None, resize: Resize | None = N
     settings: as `LocalSettings` and `EndpointSettings` name them (settings.py), the same names as the command
     line's flags. One that is unknown, or does not apply to this kind of model, is refused by name.
     """
+    from ergo.images.shrink import uses_fast
+
     fast = uses_fast(resize, usual=settings_of(spec) is EndpointSettings)
     return replace(_open(spec, family, settings), fast=fast)
 

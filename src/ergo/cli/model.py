@@ -14,7 +14,6 @@ from ergo.cli.screen import hide_loading_bars, note
 from ergo.core.errors import UsageError
 from ergo.families import FAMILIES
 from ergo.images.encode import Format
-from ergo.images.shrink import Resize
 
 if TYPE_CHECKING:
     from ergo.backends import Model
@@ -55,7 +54,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
 
     group.add_argument(
         "--resize",
-        choices=get_args(Resize),
+        choices=("exact", "fast"),
         help="how whole pictures are shrunk: exact as Pillow does, or fast, to within one level of 255; regions are "
         "always exact (default: fast for a server where the extra `fast` is installed, else exact)",
     )
