@@ -3,7 +3,7 @@
     python tools/oracle_ablation.py run OUT --start CHECKPOINT     # goes on where it stopped; seeds outermost
     python tools/oracle_ablation.py table OUT                      # from whatever is finished
 
-From one start (`ergo train tiny-poor-localisation`), for each seed and arm: 40 steps of 32 rollouts that end with
+From one start (`ergo train tiny-poor-localisation`), for each seed and arm: 120 steps of 32 rollouts that end with
 the region (two looks where the answer is rewarded), then unseen scenes, greedy. All arms of a seed see the same
 questions in the same order.
 """
@@ -17,7 +17,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from ergo.evals.statistics import t_quantile
 from ergo.viz.palette import LIGHT
 
 GAMMA = 0.05  # the 85 % quantile of true areas over 1,000 training questions is 0.051
-STEPS = 40
-SCENES = 100
-BUDGETS = (30, 60, 140)  # of first looks beside 100, where the arm asks for them
+STEPS = 120
+SCENES = 200  # of the table, in two looks
+BLURRED_SCENES = 500  # of first looks at other budgets
+BUDGETS = (30, 60, 100, 140)
 REFERENCE = "V=100"
 
 
@@ -106,28 +107,27 @@ def measure(out: Path, arm: str, seed: int, checkpoint: str, blurred: bool, seco
     from ergo.rl.source import source_of
     from ergo.rl.step import roll_out
 
-    source = source_of("world:test", SCENES)
+    source = source_of("world:test", BLURRED_SCENES)
     model = open_backend(f"hf:{checkpoint}", batch_size=32)
-    rows: list[list[Any]] = []
-    at_budgets: dict[int, list[list[float]]] = {budget: [] for budget in BUDGETS} if blurred else {}
-    for first in range(0, SCENES, 40):
-        samples = [source[number] for number in range(first, min(first + 40, SCENES))]
-        for budget in (100, *at_budgets):
-            looks = 2 if budget == 100 else 1
-            rollouts = roll_out(model, samples, [budget] * len(samples), [Sampling(48)] * len(samples), looks)
-            for one in rollouts:
+
+    def looked(scenes: int, budget: int, looks: int) -> Iterator[tuple[str, float, float, bool]]:
+        for first in range(0, scenes, 32):
+            samples = [source[number] for number in range(first, min(first + 32, scenes))]
+            for one in roll_out(model, samples, [budget] * len(samples), [Sampling(48)] * len(samples), looks):
                 region = one.trace.answer.region if one.trace.answer else None
                 assert one.picture
                 assert one.sample.region
-                seen = (
-                    [round(region.area / one.picture.size.area, 5), round(region.coverage_of(one.sample.region), 4)]
-                    if region
-                    else [1.0, 0.0]
-                )
-                if budget == 100:
-                    rows.append([one.sample.category, *seen, int(answered_right(one.sample, one.trace))])
-                else:
-                    at_budgets[budget].append(seen)
+                area = region.area / one.picture.size.area if region else 1.0
+                covered = region.coverage_of(one.sample.region) if region else 0.0
+                yield one.sample.category, area, covered, answered_right(one.sample, one.trace)
+
+    rows = [
+        [kind, round(area, 5), round(covered, 4), int(right)] for kind, area, covered, right in looked(SCENES, 100, 2)
+    ]
+    at_budgets = {
+        budget: [[round(area, 5), round(covered, 4)] for _, area, covered, _ in looked(BLURRED_SCENES, budget, 1)]
+        for budget in (BUDGETS if blurred else ())
+    }
     found = {"arm": arm, "seed": seed, "cpu_seconds": round(seconds, 1), "rows": rows, "budgets": at_budgets}
     result(out, arm, seed).parent.mkdir(parents=True, exist_ok=True)
     result(out, arm, seed).write_text(json.dumps(found) + "\n")
@@ -216,20 +216,16 @@ def table(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
 
 def blurred(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
     """Area of first looks by budget: does it grow where less can be seen?"""
-    lines = ["| rewarded | " + " | ".join(f"{budget} tokens" for budget in (*BUDGETS[:2], 100, BUDGETS[2])) + " | 30 against 140 |",
-             "|---" * 6 + "|"]  # fmt: skip
+    lines = ["| rewarded | " + " | ".join(f"{budget} tokens" for budget in BUDGETS) + " | 30 against 140 |",
+             "|---" * (len(BUDGETS) + 2) + "|"]  # fmt: skip
     for arm, runs in found.items():
-        logs: dict[int, list[float]] = {budget: [] for budget in (*BUDGETS, 100)}
+        logs: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
         for one in runs.values():
-            if one["budgets"]:
-                looks = {int(budget): seen for budget, seen in one["budgets"].items()} | {
-                    100: [row[1:3] for row in one["rows"]]
-                }
-                for budget, seen in looks.items():
-                    logs[budget].append(statistics.mean(math.log(max(area, 1e-5)) for area, _ in seen))
-        if not logs[100]:
+            for budget, seen in one["budgets"].items():
+                logs[int(budget)].append(statistics.mean(math.log(max(area, 1e-5)) for area, _ in seen))
+        if not logs[30]:
             continue
-        means = [f"{100 * math.exp(statistics.mean(logs[budget])):.1f}" for budget in (*BUDGETS[:2], 100, BUDGETS[2])]
+        means = [f"{100 * math.exp(statistics.mean(logs[budget])):.1f}" for budget in BUDGETS]
         ratio, low, high = (
             math.exp(min(value, 50)) for value in interval([a - b for a, b in zip(logs[30], logs[140], strict=True)])
         )
