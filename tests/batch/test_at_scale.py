@@ -23,9 +23,10 @@ from ergo.backends import Model, open_backend
 from ergo.batch.rows import BatchRow, read_rows
 from ergo.batch.run import run_here
 from ergo.batch.shards import Shards
-from ergo.batch.worker import BatchConfig, Worker, open_picture
+from ergo.batch.worker import BatchConfig, Worker
 from ergo.cli.batch import batch
 from ergo.core.flows import Question, coarse_to_fine
+from ergo.images.address import open_picture
 from ergo.traces.run import run
 from ergo.world.questions import generate
 

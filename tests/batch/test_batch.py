@@ -94,7 +94,7 @@ def test_a_folder_becomes_shards_and_the_broken_picture_is_named(
     assert good["answer"] == "yes"
     assert good["region"]
     assert len(good["turns"]) == 2  # type: ignore[arg-type]
-    assert sorted(path.suffix for path in out.iterdir()) == [".json", *[".parquet"] * 3]
+    assert sorted(path.suffix or path.name for path in out.iterdir()) == [".json", ".lock", *[".parquet"] * 3]
 
 
 def test_the_same_command_does_only_what_is_left(
@@ -110,7 +110,7 @@ def test_the_same_command_does_only_what_is_left(
     assert batch(typed(pictures, out, *words), opened) == 1  # the broken picture has no answer yet
     said = capsys.readouterr().err
     assert "nothing left to do" in said
-    assert "1 rows have an error (broken 1): --retry-failed" in said
+    assert "rows with an error: 1 (broken 1); --retry-failed" in said
 
 
 def test_only_what_failed_is_asked_again_when_wanted(
@@ -120,7 +120,7 @@ def test_only_what_failed_is_asked_again_when_wanted(
     batch(typed(pictures, out, *words), opened)
     Image.new("RGB", (50, 50)).save(pictures / "broken.jpg")
     assert batch(typed(pictures, out, *words, "--retry-failed"), opened) == 0
-    assert "ergo: 1 failed rows are asked again" in capsys.readouterr().err
+    assert "ergo: failed rows that are asked again: 1" in capsys.readouterr().err
     rows = rows_in(out)
     assert len(rows) == 11
     assert not any(row["error"] for row in rows)
@@ -250,15 +250,19 @@ def test_ctrl_c_keeps_what_was_answered_and_ends_within_two_seconds(tmp_path: Pa
     for number in range(3000):
         os.link(tmp_path / "a.jpg", source / f"{number:04}.jpg")
     job = JOB.format(here=str(Path(__file__).parent)).replace('"--shard", "7"', '"--shard", "100000"')
+    began = time.perf_counter()
     process = started([sys.executable, "-c", job, str(source), str(out)], stderr=subprocess.PIPE)
     journal = out / JOURNAL
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 60):
         assert process.poll() is None
         time.sleep(0.02)
+    start = time.perf_counter() - began  # on a busy machine both take longer
     began = time.perf_counter()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert time.perf_counter() - began < 2 + 3  # the two seconds, and an interpreter's end on a busy machine
+    process.communicate(timeout=60)
+    end = time.perf_counter() - began
+    print(f"started within {start:.1f} s, ended within {end:.1f}")
+    assert end < max(2, start / 2)
     assert 30 < len(rows_in(out)) < 3000
 
 
@@ -373,6 +377,42 @@ def test_a_row_whose_question_changed_is_done_again_and_its_old_answer_goes(tmp_
     ]  # fmt: skip
 
 
+def test_two_jobs_do_not_write_into_one_folder_at_once(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each answered every row: all were there twice, and the slower one lost its journal."""
+    out, words = tmp_path / "out", ("--question", "x", "--limit", 3)
+    during: list[str] = []
+
+    def asked_meanwhile(request: Request) -> str | BackendError:
+        if not during:
+            during.append("")
+            with pytest.raises(UsageError) as refused:
+                batch(typed(pictures, out, *words), opened)
+            during.append(str(refused.value))
+        return reply(request)
+
+    model = Model(ScriptedBackend(asked_meanwhile, record=False), QWEN2_5_VL, 28, "scripted")
+    batch(typed(pictures, out, *words, "--concurrency", 1), lambda: model)
+    assert "another ergo batch is writing into" in during[1]
+    assert len(rows_in(out)) == 3
+    batch(typed(pictures, out, *words), opened)  # and afterwards it may
+    assert "nothing left to do" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes everywhere")
+def test_an_output_that_takes_no_files_is_one_line(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(UsageError, match="cannot be written"):
+        batch(typed(pictures, tmp_path / "locked" / "out", "--question", "x"), opened)
+
+
+@pytest.mark.parametrize("words", [("", "out", "--question", "x"), ("a.jpg", " ", "--question", "x"), ("a.jpg", "out", "--question", " ")])  # fmt: skip
+def test_an_empty_word_is_no_folder_and_no_question(words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="is empty"):
+        batch(typed(*words), opened)
+
+
 # ── what failed, and when to stop ──────────────────────────────────────────────────────────────
 
 
@@ -383,7 +423,7 @@ def test_a_job_in_which_rows_failed_says_so(tmp_path: Path, capsys: pytest.Captu
         + '\n{"image": "gone.png", "question": "x"}'
     )
     assert batch(typed(tmp_path / "t.jsonl", tmp_path / "out"), opened) == 1
-    assert "6 rows have an error (http_500 5, missing 1): --retry-failed" in capsys.readouterr().err
+    assert "rows with an error: 6 (http_500 5, missing 1); --retry-failed" in capsys.readouterr().err
 
 
 def test_a_model_that_is_gone_stops_the_job_and_the_same_command_goes_on(
@@ -451,6 +491,20 @@ def test_nothing_is_left_out_in_silence(tmp_path: Path, caplog: pytest.LogCaptur
     [one] = read_rows(str(source / "a.jfif"), "x")
     assert one.address.endswith("a.jfif")
     assert len(list(read_rows(str(tmp_path / "hol*" / "*.j*"), "x"))) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names there are text")
+def test_a_name_that_is_no_utf8_is_a_picture_like_any_other(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg")
+    for name in (b"caf\xe9.jpg", b"caf\xe8.jpg"):
+        os.link(tmp_path / "a.jpg", os.fsencode(source) + b"/" + name)
+    (source / "more").symlink_to(source)
+    for _ in range(2):
+        assert batch(typed(source, tmp_path / "out", "--question", "x"), opened) == 0
+        names = sorted(str(row["picture"]).rsplit("/", 1)[-1] for row in rows_in(tmp_path / "out"))
+        assert names == [r"caf\xe8.jpg", r"caf\xe9.jpg"]
 
 
 @pytest.mark.parametrize("shape", ["bytes", "struct"])

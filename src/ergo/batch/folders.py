@@ -54,6 +54,8 @@ def _no_picture(system: Any, path: str) -> str | None:
     suffix = "." + name.rsplit(".", 1)[1].lower() if "." in name else ""
     if suffix in picture_suffixes():
         return None
+    if system.isdir(path):
+        return "links to folders, which are not followed"
     try:
         with system.open(path, "rb") as file:
             start = file.read(START)

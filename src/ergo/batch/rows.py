@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,10 @@ from ergo.samples.tables import ENDINGS, ending_of
 
 @dataclass(frozen=True)
 class BatchRow:
-    """One question. address: where the picture lies, as fsspec takes it, or a data URI. problem: why it cannot be answered."""
+    """One question. address: where the picture lies, as fsspec takes it, or a data URI; a file's name need not be UTF-8.
+
+    problem: why it cannot be answered.
+    """
 
     id: str
     address: str
@@ -28,8 +32,12 @@ class BatchRow:
     problem: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("id", "address", "question", "problem"):  # Parquet and the journal are UTF-8
+        for name in ("id", "question", "problem"):  # Parquet and the journal are UTF-8
             object.__setattr__(self, name, whole_text(getattr(self, name)))
+        try:
+            os.fsencode(self.address)
+        except UnicodeEncodeError:  # half a surrogate pair is no file's name either
+            object.__setattr__(self, "address", whole_text(self.address))
         object.__setattr__(self, "options", tuple(whole_text(option) for option in self.options))
 
     @property
@@ -48,7 +56,8 @@ def read_rows(source: str, question: str | None, options: Sequence[str] = ()) ->
     if ending_of(source) is None:
         if question is None:
             raise UsageError("a folder of pictures needs --question")
-        yield from (BatchRow(address, address, question, tuple(options)) for address in pictures_in(source, ENDINGS))
+        for address in pictures_in(source, ENDINGS):
+            yield BatchRow(readable(address), address, question, tuple(options))
         return
     seen: set[str] = set()
     name = source.rsplit("/", 1)[-1]
@@ -61,6 +70,15 @@ def read_rows(source: str, question: str | None, options: Sequence[str] = ()) ->
             raise DataError(f"{source}: the id {row.id!r} stands twice")
         seen.add(row.id)
         yield row
+
+
+def readable(address: str) -> str:
+    r"""A file's name as UTF-8; a byte of it that is none becomes its number, so that two names stay two.
+
+    >>> readable("caf\udce9.jpg")
+    'caf\\xe9.jpg'
+    """
+    return address.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _row(sample: Sample) -> BatchRow:

@@ -2,14 +2,16 @@
 
 On this machine one Worker takes all rows in turn. A journal names the rows in progress, so that after a crash they
 are suspects: each is done again alone, and one that has ended the process MAX_CRASHES times is written down as an error.
-On Ray, Data's `map_batches` hands blocks of rows to a pool of actors, each a Worker with a model of its own; what
-travels is the address of a picture. The actor writes its block as a shard itself.
+On Ray, Data's `map_batches` hands blocks of rows to a pool of actors, each a Worker with a model of its own. What
+travels is the address of a picture, and where decoders open them (pictures.py), views of it. The actor writes its
+block as a shard itself.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from collections import Counter
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ergo.backends import Model
+from ergo.batch.pictures import OpenedByDecoders
 from ergo.batch.rows import BatchRow
 from ergo.batch.shards import Shards
 from ergo.batch.worker import BatchConfig, Worker, finished
@@ -186,6 +189,7 @@ class Fleet:
     """Actors on Ray. address: ray://HOST:10001, an address of a running cluster, or None for one on this machine.
 
     actors: how many. gpus, cpus: of each. concurrency: rows in progress in each.
+    decoders: of each actor, with a core each, that open its pictures; 0 where it does that itself.
     """
 
     address: str | None
@@ -193,6 +197,7 @@ class Fleet:
     concurrency: int
     gpus: float = 0.0
     cpus: float = 1.0
+    decoders: int = 0
 
 
 class Actor:
@@ -205,8 +210,11 @@ class Actor:
         concurrency: int,
         output: str,
         stop_after: int | None = None,
+        decoders: int = 0,
     ) -> None:
-        self._worker = Worker(open_model(), config, concurrency, stop_after)
+        model = open_model()
+        opener = OpenedByDecoders(decoders, model, config.look_config(model), 2 * concurrency) if decoders else None
+        self._worker = Worker(model, config, concurrency, stop_after, opener)
         self._shards = Shards(output)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[Any]]:
@@ -236,11 +244,16 @@ def run_on_ray(
         from ergo.core.errors import MissingExtra
 
         raise MissingExtra("ergo batch on Ray", "batch") from error
+    wanted = math.ceil(fleet.actors * (fleet.cpus + fleet.decoders))
     if not ray.is_initialized():
         try:
-            ray.init(fleet.address, log_to_driver=False, configure_logging=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UsageError(f"no Ray cluster answers at {fleet.address}: {error}") from error
+            cores = None if fleet.address else max(os.cpu_count() or 1, wanted)
+            ray.init(fleet.address, num_cpus=cores, log_to_driver=False, configure_logging=False)
+        except Exception as error:  # the boundary to Ray's start, which raises plain Exception where a node is slow
+            what = f"no Ray cluster answers at {fleet.address}" if fleet.address else "Ray did not start here"
+            raise UsageError(f"{what}: {' '.join(str(error).split())[:500]}") from error
+    if (there := ray.cluster_resources().get("CPU", 0)) < wanted:
+        log.warning("%d cores are wanted and the cluster has %d: this waits until it has grown", wanted, there)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     remaining = Remaining(shards)
@@ -251,7 +264,7 @@ def run_on_ray(
     blocks = ray.data.from_items([{"row": line} for line in lines], override_num_blocks=max(1, -(-len(lines) // shard)))
     results = blocks.map_batches(
         Actor,
-        fn_constructor_args=(open_model, config, fleet.concurrency, shards.address, stop_after),
+        fn_constructor_args=(open_model, config, fleet.concurrency, shards.address, stop_after, fleet.decoders),
         batch_size=shard,
         compute=ray.data.ActorPoolStrategy(size=fleet.actors),
         num_gpus=fleet.gpus,

@@ -11,13 +11,16 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from fsspec.implementations.local import LocalFileSystem
 
-from ergo.core.errors import UsageError
+from ergo.core.errors import PictureError, UsageError
 from ergo.core.messages import Seconds, Usage
 from ergo.images.address import filesystem, reached
 from ergo.traces.provenance import environment
@@ -25,6 +28,7 @@ from ergo.traces.provenance import environment
 log = logging.getLogger(__name__)
 
 JOB = "job.json"
+LOCK = ".lock"
 
 BOX = pa.list_(pa.int64())
 VIEW = pa.struct({"source": BOX, "box": BOX, "shown": BOX, "read_from": BOX, "tokens": pa.int64()})
@@ -75,6 +79,17 @@ SCHEMA = pa.schema(
 """The names are those of every Trace (`ergo.traces.rows`). Boxes are [left, top, right, bottom] of the upright picture."""
 
 
+@contextmanager
+def writable(address: str) -> Iterator[None]:
+    """Storage that takes no files is a wrong output, whatever its library raises."""
+    try:
+        with reached(address):
+            yield
+    except PictureError as error:
+        reason = error.__cause__ or error
+        raise UsageError(f"{address} cannot be written: {' '.join(str(reason).split())}") from error
+
+
 class Shards:
     """A folder of shards at any fsspec address."""
 
@@ -88,12 +103,15 @@ class Shards:
         What makes a row's answer must be the same: input, question, flow, budget, model. The code's version may
         differ, which is logged.
         """
-        with reached(self.address):
+        with writable(self.address):
             try:
                 self._system.makedirs(self._path, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
                 raise UsageError(f"{self.address} is a file: give a folder for the output") from error
-        others = [one for one in self._names() if not one.endswith((".parquet", ".new", ".jsonl", f"/{JOB}"))]
+        pa.Table.from_pylist([], SCHEMA)  # imports pandas, if it is there: not as late as when Ctrl-C waits for a shard
+        others = [
+            one for one in self._names() if not one.endswith((".parquet", ".new", ".jsonl", f"/{JOB}", f"/{LOCK}"))
+        ]
         if others:
             raise UsageError(
                 f"{self.address} holds {others[0].rsplit('/', 1)[-1]}: give a folder of its own for the output"
@@ -103,8 +121,9 @@ class Shards:
         if not self._system.exists(path):
             if self._shards():
                 raise UsageError(f"{self.address} holds rows of a job that nobody wrote down: choose another folder")
-            with self._system.open(path, "wb") as file:
-                file.write(json.dumps({"job": wanted, "made_with": now}, indent=2, sort_keys=True).encode())
+            written = json.dumps({"job": wanted, "made_with": now}, indent=2, sort_keys=True).encode()
+            with writable(self.address):
+                self._system.pipe_file(path, written)
             return
         try:
             with self._system.open(path, "rb") as file:
@@ -118,6 +137,26 @@ class Shards:
             raise UsageError(f"{self.address} holds another job ({what}): choose another folder")
         if made_with != now:
             log.warning("%s was begun with other software or on another machine", self.address)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Once begun, nobody else may write here meanwhile; UsageError where somebody does. In an object store nobody can tell."""
+        if not isinstance(self._system, LocalFileSystem):
+            yield
+            return
+        lock = FileLock(f"{self._path}/{LOCK}")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UsageError(f"another ergo batch is writing into {self.address}: wait for it, or stop it") from error
+        except OSError as error:
+            raise UsageError(f"{self.address} cannot be written: {error}") from error
+        except NotImplementedError:
+            log.warning("%s cannot be locked: see to it that no other ergo batch writes there", self.address)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _names(self) -> list[str]:
         return sorted(self._system.ls(self._path, detail=False)) if self._system.isdir(self._path) else []
@@ -139,9 +178,10 @@ class Shards:
             yield self._read(name, columns)
 
     def _read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """One shard, from memory: Arrow's threads would still hold a Python file when the interpreter ends, and abort it."""
-        encoded = pa.BufferReader(self._system.cat_file(name))
-        return pq.read_table(encoded, columns=list(columns) if columns else None, use_threads=False)
+        """One shard, from memory and without the data sets of Arrow: its threads would still hold a Python object when
+        the interpreter ends, and abort it."""
+        file = pq.ParquetFile(pa.BufferReader(self._system.cat_file(name)))
+        return file.read(list(columns) if columns else None, use_threads=False)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Everything, shard by shard."""

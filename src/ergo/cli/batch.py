@@ -85,6 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="local, ray (on this machine), or a cluster's address, ray://HOST:10001 (default: %(default)s)",
     )
     ray.add_argument("--num-actors", type=int, default=1, metavar="N", help="models (default: %(default)s)")
+    ray.add_argument(
+        "--decoders",
+        type=int,
+        default=0,
+        metavar="N",
+        help="cores of each actor, anywhere in the cluster, that open its pictures (default: it does so itself)",
+    )
     ray.add_argument("--gpus", type=float, default=0.0, metavar="N", help="of each actor (default: %(default)g)")
     add_model_arguments(parser)
 
@@ -115,6 +122,11 @@ def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> int:
         < 1
     ):
         raise UsageError("--concurrency, --shard, --num-actors, --max-tokens, --stop-after and --limit are at least 1")
+    for name in ("input", "output", "question"):
+        if (given := getattr(args, name)) is not None and not given.strip():
+            raise UsageError(f"{name} is empty")
+    if args.decoders < 0 or not 0 <= args.gpus < math.inf:
+        raise UsageError("--decoders and --gpus are at least 0")
     if args.price and not all(0 <= price < math.inf for price in args.price):
         raise UsageError("--price is of a million tokens, prompt and completion: two numbers of at least 0")
     rows = read_rows(args.input, args.question, args.options)
@@ -124,32 +136,34 @@ def batch(args: argparse.Namespace, open_model: Callable[[], Model]) -> int:
         known = None
     shards = Shards(args.output)
     shards.begin(job_of(args))
-    if args.retry_failed:
-        note(f"{shards.forget(lambda row: row['error'] is not None):,} failed rows are asked again")
-    config = BatchConfig(args.flow, args.budget, args.max_tokens)
-    price = Price(*args.price) if args.price else None
-    remaining = Remaining(shards)
-    left = remaining.of(read_rows(args.input, args.question, args.options) if known is None else known)
-    stopped = None
-    if next(left, None) is None:  # no model is opened for it
-        remaining.drop_outdated()
-        note("nothing left to do")
-    elif args.where == "local":
-        total = 1 + sum(1 for _ in left) if known is not None else None
-        worker = Worker(open_model(), config, args.concurrency, args.stop_after)
-        follow(run_here(rows, shards, worker, args.shard, total, price))
-        stopped = worker.stopped
-    else:
-        fleet = Fleet(None if args.where == "ray" else args.where, args.num_actors, args.concurrency, args.gpus)
-        follow(run_on_ray(rows, shards, open_model, config, fleet, args.shard, price, args.stop_after))
-    failed = shards.failed()
-    if stopped:
-        note(f"stopped: {stopped}")
-    if failed:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in failed.most_common())
-        note(f"{failed.total():,} rows have an error ({kinds}): --retry-failed asks them again")
-    say(f"rows in {args.output}")
-    return SOME_FAILED if failed or stopped else ALL_ANSWERED
+    with shards.alone():
+        if args.retry_failed:
+            note(f"failed rows that are asked again: {shards.forget(lambda row: row['error'] is not None):,}")
+        config = BatchConfig(args.flow, args.budget, args.max_tokens)
+        price = Price(*args.price) if args.price else None
+        remaining = Remaining(shards)
+        left = remaining.of(read_rows(args.input, args.question, args.options) if known is None else known)
+        stopped = None
+        if next(left, None) is None:  # no model is opened for it
+            remaining.drop_outdated()
+            note("nothing left to do")
+        elif args.where == "local":
+            total = 1 + sum(1 for _ in left) if known is not None else None
+            worker = Worker(open_model(), config, args.concurrency, args.stop_after)
+            follow(run_here(rows, shards, worker, args.shard, total, price))
+            stopped = worker.stopped
+        else:
+            address = None if args.where == "ray" else args.where
+            fleet = Fleet(address, args.num_actors, args.concurrency, args.gpus, decoders=args.decoders)
+            follow(run_on_ray(rows, shards, open_model, config, fleet, args.shard, price, args.stop_after))
+        failed = shards.failed()
+        if stopped:
+            note(f"stopped: {stopped}")
+        if failed:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in failed.most_common())
+            note(f"rows with an error: {failed.total():,} ({kinds}); --retry-failed asks them again")
+        say(f"rows in {args.output}")
+        return SOME_FAILED if failed or stopped else ALL_ANSWERED
 
 
 def job_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -44,14 +44,22 @@ async function meetServer() {
   };
   $("health").textContent = [words[status] ?? status, server.problem].filter(Boolean).join(" ");
   $("health").hidden = !$("health").textContent;
-  $("notice").textContent = notice;
-  $("notice").hidden = !notice;
+  if (notice !== $("notice").textContent) showNotice(notice);
   if (name) $("model").textContent = `${name} · ${limits.budget.toLocaleString("en")} vision tokens a look · pictures up to ${megabytes(limits.bytes * .75)}`;
   if (limits.budget) $("budget").placeholder = limits.budget;
   if (limits.max_budget) $("budget").max = limits.max_budget;
   $("by-address").hidden = !limits.fetches;
   clearTimeout(meeting);
   if (status !== "ready") meeting = setTimeout(meetServer, RETRY_MEETING);
+}
+/** Its first sentence; the rest opens with it, and is open where there is room. */
+function showNotice(notice) {
+  const [first, rest = ""] = notice.split(/(?<=[.:;]) (.*)/s);
+  $("notice").firstChild.textContent = first;
+  $("notice").lastChild.textContent = rest && ` ${rest}`;
+  $("notice").open = matchMedia("(min-width: 861px)").matches;
+  $("notice").classList.toggle("short", !rest);
+  $("notice").hidden = !notice;
 }
 const megabytes = bytes => `${bytes < 1e6 ? (bytes / 1e6).toFixed(2) : Math.floor(bytes / 1e6)} MB`;
 $("key").onchange = meetServer;
@@ -97,6 +105,7 @@ function show(one) {
   $("viewer").hidden = false;
   fitFrame();
   stage.show(one);
+  $("region").disabled = true;
   for (const id of ["in", "out", "fit", "draw"]) $(id).disabled = !one.bitmap;
   const large = one.sent > server.limits.bytes;
   $("smaller").hidden = !large || !one.bitmap;
