@@ -161,7 +161,7 @@ shards = Shards(sys.argv[2])
 shards.begin(dict(job=1))
 times = []
 fleet = Fleet(None, 1, 4, **json.loads(sys.argv[3]))
-for progress in run_on_ray(list(read_rows(sys.argv[1], "x")), shards, opened, BatchConfig(budget=640), fleet, 16):
+for progress in run_on_ray(list(read_rows(sys.argv[1], "x")), shards, opened, BatchConfig(budget=640), fleet, 8):
     times.append((time.perf_counter(), progress.done))
 (began, first), (ended, last) = times[0], times[-1]
 print((last - first) / (ended - began))
@@ -172,7 +172,7 @@ print((last - first) / (ended - began))
 def test_decoders_feed_a_model_at_least_as_fast_as_its_own_process(tmp_path: Path) -> None:
     """Pictures of 48 megapixels and a model that takes no cores, as on a GPU. The first block, with all starts, is not counted."""
     photograph(5, 48).save(tmp_path / "a.jpg", quality=90)
-    source = many(tmp_path / "in", tmp_path / "a.jpg", 48)
+    source = many(tmp_path / "in", tmp_path / "a.jpg", 24)
     rates: dict[int, list[float]] = {0: [], 2: []}
     for turn in range(3):
         for decoders, found in rates.items():
