@@ -113,7 +113,7 @@ def measure(out: Path, arm: str, seed: int, checkpoint: str, blurred: bool, seco
     def looked(scenes: int, budget: int, looks: int) -> Iterator[tuple[str, float, float, bool]]:
         for first in range(0, scenes, 32):
             samples = [source[number] for number in range(first, min(first + 32, scenes))]
-            for one in roll_out(model, samples, [budget] * len(samples), [Sampling(48)] * len(samples), looks):
+            for one in roll_out(model, samples, [budget] * len(samples), [Sampling(48)] * len(samples), looks=looks):
                 region = one.trace.answer.region if one.trace.answer else None
                 assert one.picture
                 assert one.sample.region

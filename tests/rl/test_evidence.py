@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 from training import recipe, scripted_verifier
 
-from ergo.backends import Model
+from ergo.backends import Model, open_backend
 from ergo.backends.scripted import ScriptedBackend
-from ergo.core.errors import BackendError, PictureError
-from ergo.core.flows import Question, coarse_to_fine
+from ergo.core.errors import BackendError, PictureError, UsageError
+from ergo.core.flows import Question, coarse_to_fine, crop_only
 from ergo.core.geometry import Box, Size
+from ergo.core.messages import Sampling
 from ergo.core.runner import Trace
 from ergo.families import ERGO_TINY
+from ergo.images.address import open_picture
 from ergo.images.picture import Picture
 from ergo.rl.evidence import (
     Failure,
@@ -26,10 +29,15 @@ from ergo.rl.evidence import (
     error_rate,
     gather,
     is_well_formed,
+    true_crop,
+    wrong_crop,
 )
 from ergo.rl.rewards import Evidence
+from ergo.rl.source import source_of
+from ergo.rl.step import roll_out
 from ergo.rl.trainer import frozen_verifier
 from ergo.samples.sample import Sample
+from ergo.traces.answers import confidence
 from ergo.traces.run import run
 
 PICTURE = Picture(Image.new("RGB", (1000, 800), (90, 120, 60)))
@@ -225,3 +233,93 @@ def test_evidence_is_graded_as_the_recipe_says() -> None:
         [known] = gather([rollout(LOOK, by_text)], verifier)
         assert isinstance(known, Evidence)
         assert (known.right, known.verified) == (right, right)
+
+
+LATER = "<think>there</think><zoom>[500, 500, 900, 900]</zoom>"
+
+
+@pytest.mark.parametrize(
+    ("replies", "looks", "early", "well_formed", "abstains"),
+    [
+        (("<think>seen</think><answer>B</answer>",), 1, True, True, False),
+        (("<answer>B</answer>",), 1, True, False, False),
+        ((LOOK, ANSWER), 2, False, True, False),
+        ((LOOK, LATER, "<answer>cannot tell</answer>"), 3, False, True, True),
+        ((LOOK, LATER, LATER), 3, False, False, False),
+    ],
+)
+def test_evidence_of_as_many_looks_as_were_needed(
+    replies: tuple[str, ...], looks: int, early: bool, well_formed: bool, abstains: bool
+) -> None:
+    policy = Model(ScriptedBackend(list(replies)), ERGO_TINY, 28, "policy")
+    [one] = roll_out(policy, [SAMPLE], [40], [Sampling(24)], "as_needed", 3)
+    [known] = gather([one], Verifier(None, 40))
+    assert isinstance(known, Evidence)
+    assert (known.looks, known.early, known.well_formed, known.abstains) == (looks, early, well_formed, abstains)
+    assert (known.allowed_looks, known.allowed_tokens) == (3, 120)
+    assert known.vision_tokens == sum(view.tokens for turn in one.trace.turns for view in turn.views)
+    assert (known.region is None) == early
+
+
+# ── graded verification ────────────────────────────────────────────────────────────────────────
+
+
+def graded(model: Model) -> Verifier:
+    return Verifier(model, 100, asked=frozenset({"likelihood"}))
+
+
+def test_a_graded_verifier_gives_the_truth_more_where_the_crop_shows_it() -> None:
+    source = source_of("world:validation", 10)
+    verifier = graded(open_backend("ergo-tiny"))
+    rng = np.random.default_rng(0)
+    shown, hidden = [], []
+    for sample in (source[number] for number in range(10)):
+        picture = open_picture(sample.image)
+        assert sample.region
+        elsewhere = wrong_crop(rng, sample.region, picture)
+        if sample.category != "coarse" and elsewhere:
+            shown.append((sample, picture, true_crop(sample.region, picture)))
+            hidden.append((sample, picture, elsewhere))
+    scores = verifier.likelihoods([*shown, *hidden])
+    assert all(isinstance(score, float) and 0 <= score <= 1 for score in scores)
+    true, wrong = np.array(scores[: len(shown)]), np.array(scores[len(shown) :])
+    assert true.mean() > wrong.mean() + 0.2
+
+
+def test_the_likelihood_is_that_of_the_reply_it_would_sample() -> None:
+    """A greedy reply's own log-probabilities, token by token, are those of scoring the same text."""
+    sample = source_of("world:validation", 1)[0]
+    picture = open_picture(sample.image)
+    assert sample.region
+    crop = true_crop(sample.region, picture)
+    model = open_backend("ergo-tiny")
+    flow = crop_only(picture, Question(sample.question, sample.choices), model.look_config(100), crop)
+    [trace] = run([(None, lambda: flow)], model.backend)
+    assert trace.answer
+    answered = replace(sample, answer=trace.answer.text)
+    [score] = graded(model).likelihoods([(answered, picture, crop)])
+    assert score == pytest.approx(confidence(trace), abs=1e-4)
+
+
+def test_a_rollout_without_a_region_has_no_crop_and_earns_nothing() -> None:
+    lost, found = gather([rollout("no idea", ANSWER), rollout(LOOK, ANSWER)], graded(open_backend("ergo-tiny")))
+    assert isinstance(lost, Evidence)
+    assert isinstance(found, Evidence)
+    assert lost.likelihood == 0
+    assert found.likelihood
+    assert (lost.verified, found.verified) == (False, False), "nobody sampled an answer"
+
+
+def test_a_recipe_says_how_rollouts_are_verified() -> None:
+    def asked(*names: str) -> frozenset[str]:
+        rewards = ", ".join(f"{{name='{name}'}}" for name in names)
+        return frozen_verifier(recipe(f"reward=[{rewards}]"), "ergo-tiny").asked
+
+    assert asked("accuracy") == asked("region") == {"answer"}
+    assert asked("likelihood") == {"likelihood"}
+    assert asked("region", "likelihood") == {"answer", "likelihood"}
+
+
+def test_a_server_cannot_grade() -> None:
+    with pytest.raises(UsageError, match="the reward likelihood needs a verifier in this process"):
+        frozen_verifier(recipe("reward=[{name='likelihood'}]", "verifier='scripted:x'"), "ergo-tiny")

@@ -104,7 +104,8 @@ def test_every_reward_has_its_value() -> None:
     assert values == pytest.approx(
         {
             "region": 1, "box": 1, "accuracy": 1, "format": 1, "smooth_box": math.exp(-1), "gated_box": math.exp(-1),
-            "coverage": 1, "iou": 0.04, "tokens": 0.25, "oracle": 1,
+            "coverage": 1, "iou": 0.04, "tokens": 0.25, "oracle": 1, "looks": 0, "early": 0, "abstain": 0,
+            "likelihood": None,
         }
     )  # fmt: skip
 
@@ -127,6 +128,15 @@ def test_every_reward_has_its_value() -> None:
         ("oracle", {"truth": None}, None),
         ("tokens", {"vision_tokens": 80}, 0),
         ("tokens", {"vision_tokens": 20}, 0.75),
+        ("looks", {"looks": 1, "allowed_looks": 4}, 0.75),
+        ("looks", {"looks": 4, "allowed_looks": 4}, 0),
+        ("early", {"early": True}, 1),
+        ("early", {"early": True, "right": False}, 0),
+        ("abstain", {"abstains": True, "right": False}, 1),
+        ("abstain", {"abstains": True}, 0),
+        ("abstain", {"right": False}, 0),
+        ("likelihood", {"likelihood": 0.3}, 0.3),
+        ("likelihood", {"likelihood": 0.0}, 0),
     ],
 )
 def test_what_a_reward_is_about_decides_it(name: str, changes: dict[str, object], value: float | None) -> None:
@@ -140,6 +150,13 @@ def test_the_oracle_s_budget_bounds_the_region() -> None:
     assert oracle(seen(region=Box(0, 0, 100, 51))) == 0
     assert Reward("oracle").scorer()(seen(region=Box(0, 0, 100, 100))) == 1  # without limit the whole picture will do
     assert Reward("oracle", options={"budget": 100, "needed": 1.0}).scorer()(seen(region=Box(0, 0, 100, 100))) == 1
+
+
+def test_likelihood_may_be_its_logarithm() -> None:
+    score = Reward("likelihood", options={"log": True}).scorer()
+    assert score(seen(likelihood=0.5)) == pytest.approx(math.log(0.5))
+    assert score(seen(likelihood=0.0)) == pytest.approx(math.log(1e-4)), "one bad token is no infinite loss"
+    assert score(seen()) is None
 
 
 def test_gamma_itself_is_still_small_enough() -> None:

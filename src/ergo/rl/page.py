@@ -19,7 +19,7 @@ from ergo.viz.html import render
 
 EXAMPLES = 3  # rollouts saved each time
 SHOWN = 60  # of them on the page, the latest first
-CURVES = ("reward", "region/area", "region/coverage", "validation/accuracy", "frac_reward_zero_std")
+CURVES = ("reward", "region/area", "region/coverage", "tokens/vision", "validation/accuracy", "frac_reward_zero_std")
 
 
 def save_examples(
@@ -45,7 +45,7 @@ def save_examples(
 def _line(
     step: int, name: str | None, one: Rollout, known: Evidence | Failure, earned: Sequence[float]
 ) -> dict[str, Any]:
-    failed = known.kind if isinstance(known, Failure) else None
+    failed = known.kind if isinstance(known, Failure) else "no second look" if known.early else None
     return {
         "step": step,
         "picture": name,
@@ -54,7 +54,7 @@ def _line(
         "answer": one.trace.answer.text if one.trace.answer else "",
         "right": isinstance(known, Evidence) and known.right,
         "verdict": failed or ("right" if isinstance(known, Evidence) and known.verified else "wrong"),
-        "area": "" if isinstance(known, Failure) else f"{100 * known.area:.1f} %",
+        "area": "" if isinstance(known, Failure) or known.early else f"{100 * known.area:.1f} %",
         "scores": ["" if math.isnan(score) else f"{score:.2f}" for score in earned],
     }
 

@@ -35,8 +35,8 @@ MAY_CHANGE = frozenset(
 
 
 NO_VERIFIER = "none"
-ASKS_VERIFIER = frozenset({"region"})
-ASKS_ANSWER = frozenset({"accuracy", "format", "gated_box"})
+ASKS_VERIFIER = frozenset({"region", "likelihood"})
+ASKS_ANSWER = frozenset({"accuracy", "format", "gated_box", "early", "abstain"})
 """Rewards that want a verifier, and a second look."""
 
 
@@ -47,9 +47,11 @@ class GrpoRecipe(RecipeTable):
         any model name that `open_backend` takes; None for `start` itself, frozen; "none" where no reward asks it.
     seed: of data and sampling.
     data, samples: where questions come from (rl/source.py), and how many of the world's (0: a file is read whole).
+    options: whether a question's options are shown; without them answers are free.
     budget: vision tokens of each look, and of the crop that the verifier sees. budgets: those of rollouts instead,
         alternated question by question, so that no budget is forgotten.
-    looks: 2, or 1: rollouts end with the region, where no reward asks for an answer.
+    flow: of rollouts: `coarse_to_fine`, or `as_needed`: the policy answers at the first look or names regions, and so on.
+    looks: 2, or 1: rollouts end with the region, where no reward asks for an answer; the most there are, as needed.
     max_completion_length: most tokens of each reply. temperature: of rollouts.
     average: the final weights are the mean of this many of the last saved checkpoints (0: those of the last step).
         Near an optimum half of what separates two checkpoints is noise, and a mean takes it out (stochastic weight
@@ -77,9 +79,11 @@ class GrpoRecipe(RecipeTable):
     max_completion_length: PositiveInt
     rewards: Annotated[tuple[Reward, ...], Field(alias="reward", min_length=1)]
     trl: Mapping[str, Any]
+    options: bool = True
     verifier: str | None = None
     budgets: tuple[PositiveInt, ...] = ()
-    looks: Literal[1, 2] = 2
+    flow: Literal["coarse_to_fine", "as_needed"] = "coarse_to_fine"
+    looks: PositiveInt = 2
     temperature: Annotated[float, Field(gt=0)] = 1.0
     average: NonNegativeInt = 0
     probe: NonNegativeInt = 0
@@ -98,6 +102,10 @@ class GrpoRecipe(RecipeTable):
     def model_post_init(self, _: Any) -> None:
         if self.probe == 1:
             raise UsageError("probe: outcomes of one rollout cannot be mixed: 0, or 2 and more")
+        if self.flow == "coarse_to_fine" and self.looks > 2:
+            raise UsageError(f"looks: should be 1 or 2, or flow as_needed, not {self.looks}")
+        if self.flow == "as_needed" and self.looks < 2:
+            raise UsageError("looks: as_needed may look twice at least: looks is 2 or more")
         for reward in self.rewards:
             _check_options(reward)
             if self.verifier == NO_VERIFIER and reward.name in ASKS_VERIFIER:

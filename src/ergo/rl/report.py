@@ -32,23 +32,25 @@ def measurements(
 ) -> dict[str, float]:
     """What TRL does not log by itself, by name; nan where there is nothing to measure. Shares are of all rollouts.
 
-    region/*: of the rollouts whose evidence is known. left_out: rollouts that nothing is learnt from, failed or not
+    region/*: of the rollouts whose evidence is known, but for answers at the first look. left_out: rollouts that nothing is learnt from, failed or not
     enough of their group remaining. verifier, policy, picture/failed: by what failed. replies/cut: share of replies that
     ended at max_completion_length.
     """
     known = [one for one in evidence if not isinstance(one, Failure)]
     failed = [one.part for one in evidence if isinstance(one, Failure)]
-    areas = [one.area for one in known]
+    looked = [one for one in known if not one.early]
+    areas = [one.area for one in looked]
     p10, p50, p90 = np.quantile(areas, (0.1, 0.5, 0.9)).tolist() if areas else (NAN, NAN, NAN)
     return {
         "region/area": _mean(areas),
         "region/area_p10": p10,
         "region/area_p50": p50,
         "region/area_p90": p90,
-        "region/unreadable": _mean([one.region is None for one in known]),
+        "region/unreadable": _mean([one.region is None for one in looked]),
         "region/coverage": _mean(
-            [one.region.coverage_of(one.truth) if one.region else 0.0 for one in known if one.truth]
+            [one.region.coverage_of(one.truth) if one.region else 0.0 for one in looked if one.truth]
         ),
+        "looks": _mean([one.looks for one in known]),
         "tokens/vision": _mean([one.vision_tokens for one in known]),
         "tokens/generated": _mean([one.trace.generated_tokens for one in rollouts]),
         "replies/cut": _mean([turn.finish == "length" for one in rollouts for turn in one.trace.turns]),

@@ -29,8 +29,10 @@ class Evidence:
     picture: its size. region: what was looked at closely, SOURCE pixels; None for the whole picture
     again. right: the answer matches. verified: the frozen verifier answers rightly from the crop
     alone; False without a readable region, for then there is no crop. well_formed: <think> and an exact <zoom> in the first reply, <answer>
-    in the second. truth: the smallest true region, where known. vision_tokens: of both views.
-    allowed_tokens: of both views, at most.
+    in the last. truth: the smallest true region, where known. vision_tokens: of all views.
+    allowed_tokens: of all views, at most. looks: views it was shown, of allowed_looks. early: answered at the
+    first look, where the flow lets it. abstains: says that the picture does not show it. likelihood: probability, 0 to 1,
+    that the frozen verifier gives to the truth from the crop alone; None where nobody asked.
     """
 
     picture: Size
@@ -41,6 +43,11 @@ class Evidence:
     truth: Box | None
     vision_tokens: int
     allowed_tokens: int
+    looks: int = 2
+    allowed_looks: int = 2
+    early: bool = False
+    abstains: bool = False
+    likelihood: float | None = None
 
     @property
     def area(self) -> float:
@@ -138,6 +145,43 @@ def tokens_saved(evidence: Evidence) -> float:
     return 1 - evidence.vision_tokens / evidence.allowed_tokens
 
 
+# ── for flows that look as often as needed ─────────────────────────────────────────────────────
+
+
+def looks_saved(evidence: Evidence) -> float:
+    """1 - looks taken / allowed: a charge for each look, whatever it shows."""
+    return 1 - evidence.looks / evidence.allowed_looks
+
+
+def early(evidence: Evidence) -> float:
+    """1 for a right answer at the first look."""
+    return float(evidence.right and evidence.early)
+
+
+def abstention(evidence: Evidence) -> float:
+    """1 for "cannot tell": with a weight below that of `accuracy`, better than a wrong answer and worse than a right one."""
+    return float(evidence.abstains and not evidence.right)
+
+
+# ── graded verification ────────────────────────────────────────────────────────────────────────
+
+
+def likelihood(evidence: Evidence, log: bool = False, least: float = 1e-4) -> float | None:
+    """How probable the truth is to R from the crop and the question alone (CropVLM): r_region without its threshold.
+
+    The geometric mean over the truth's tokens; log: its logarithm, of no less than `least`. 0 without a region, for then
+    there is no crop. None where the verifier was not asked.
+
+    >>> seen = partial(Evidence, Size(9, 9), right=True, verified=True, well_formed=True, truth=None, vision_tokens=8,
+    ...                allowed_tokens=8, likelihood=0.5)
+    >>> likelihood(seen(region=Box(0, 0, 3, 3))), round(likelihood(seen(region=Box(0, 0, 3, 3)), log=True), 3)
+    (0.5, -0.693)
+    """
+    if evidence.likelihood is None:
+        return None
+    return math.log(max(evidence.likelihood, least)) if log else evidence.likelihood
+
+
 REWARDS: Mapping[str, Callable[..., float | None]] = MappingProxyType(
     {
         "region": region_verification,
@@ -150,6 +194,10 @@ REWARDS: Mapping[str, Callable[..., float | None]] = MappingProxyType(
         "iou": iou,
         "oracle": oracle,
         "tokens": tokens_saved,
+        "looks": looks_saved,
+        "early": early,
+        "abstain": abstention,
+        "likelihood": likelihood,
     }
 )
 

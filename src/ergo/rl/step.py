@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from PIL import Image
 from ergo.backends import Model
 from ergo.backends.transformers.processor import Processor
 from ergo.core.errors import PictureError
-from ergo.core.flows import Answer, Flow, LookConfig, Question, coarse_to_fine
+from ergo.core.flows import Answer, Flow, LookConfig, Question, as_needed, coarse_to_fine
 from ergo.core.geometry import Box, Size
 from ergo.core.messages import Request, Sampling
 from ergo.core.view import SourcePicture, View
@@ -40,6 +41,8 @@ from ergo.rl.source import Source
 from ergo.samples.sample import Sample
 from ergo.traces.run import run
 
+FlowName = Literal["coarse_to_fine", "as_needed"]
+
 
 @dataclass(frozen=True)
 class GrpoStep:
@@ -51,7 +54,7 @@ class GrpoStep:
     processor: Processor
 
     def rollouts(self, policy: Model, numbers: Sequence[int], step: int, first_place: int) -> list[Rollout]:
-        """Two looks at each question, sampled; one where the recipe says so.
+        """Two looks at each question, sampled; one, or as many as needed, where the recipe says so.
 
         first_place: of this process's rollouts among those of all. Each place of each step has a seed of
         its own, so a resumed run samples what the undisturbed one would have.
@@ -65,6 +68,7 @@ class GrpoStep:
             [samples[number] for number in numbers],
             [budgets[number % len(budgets)] for number in numbers],
             [Sampling(recipe.max_completion_length, recipe.temperature, seed=seed) for seed in seeds],
+            recipe.flow,
             recipe.looks,
         )
 
@@ -84,9 +88,14 @@ class GrpoStep:
 
 
 def roll_out(
-    policy: Model, samples: Sequence[Sample], budgets: Sequence[int], sampling: Sequence[Sampling], looks: int = 2
+    policy: Model,
+    samples: Sequence[Sample],
+    budgets: Sequence[int],
+    sampling: Sequence[Sampling],
+    flow: FlowName = "coarse_to_fine",
+    looks: int = 2,
 ) -> list[Rollout]:
-    """One coarse-to-fine flow for each sample, all at once, by the code of `ask`; only its first look where `looks` is 1.
+    """One flow for each sample, all at once, by the code of `ask`; coarse-to-fine ends with its region where `looks` is 1.
 
     The rollouts of a group are of one Sample, whose picture is opened once. Where it cannot be opened, they fail, and
     no others.
@@ -94,10 +103,11 @@ def roll_out(
     pictures = _Pictures()
     jobs = []
     for place, (sample, budget, how) in enumerate(zip(samples, budgets, sampling, strict=True)):
-        jobs.append((place, partial(_looks, looks, sample, pictures, policy.look_config(budget, how))))
+        config = policy.look_config(budget, how, looks)
+        jobs.append((place, partial(_flow, flow, sample, pictures, config)))
     traces = {trace.tag: trace for trace in run(jobs, policy.backend, concurrency=max(1, len(jobs)))}
     return [
-        Rollout(sample, pictures.opened(sample), traces[place], budget)
+        Rollout(sample, pictures.opened(sample), traces[place], budget, looks)
         for place, (sample, budget) in enumerate(zip(samples, budgets, strict=True))
     ]
 
@@ -140,8 +150,8 @@ class _Pictures:
         return None if isinstance(found, PictureError) else found
 
 
-def _looks(count: int, sample: Sample, pictures: _Pictures, config: LookConfig) -> Flow:
-    flow = coarse_to_fine if count == 2 else first_look
+def _flow(name: FlowName, sample: Sample, pictures: _Pictures, config: LookConfig) -> Flow:
+    flow = as_needed if name == "as_needed" else coarse_to_fine if config.max_looks > 1 else first_look
     return flow(pictures.open(sample), Question(sample.question, sample.choices), config)
 
 

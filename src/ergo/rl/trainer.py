@@ -27,7 +27,8 @@ from ergo.core.messages import Sampling
 from ergo.images.address import open_picture
 from ergo.recipes import weights
 from ergo.recipes.run_folder import training_run
-from ergo.rl.evidence import Verifier, answered_right, error_rate
+from ergo.rl.evidence import Verification, Verifier, answered_right, error_rate
+from ergo.rl.likelihood import can_grade
 from ergo.rl.recipe import MAY_CHANGE, NO_VERIFIER, GrpoRecipe
 from ergo.rl.source import Source, source_of
 from ergo.rl.step import GrpoStep, roll_out, seed_of
@@ -45,7 +46,7 @@ def train(recipe: GrpoRecipe, out: Path, allow_changed: bool = False) -> Path:
 
     allow_changed: go on although the recipe, or the data, is another than the one the run was begun with.
     """
-    source = source_of(recipe.data, recipe.samples)
+    source = source_of(recipe.data, recipe.samples, options=recipe.options)
     with training_run(out, recipe, source.identity, MAY_CHANGE, allow_changed):
         return _train(recipe, source, out)
 
@@ -74,7 +75,13 @@ def _train(recipe: GrpoRecipe, source: Source, out: Path) -> Path:
 def frozen_verifier(recipe: GrpoRecipe, start: str) -> Verifier:
     """R: the recipe's, or the policy as it starts; it is shown crops at the budget of the policy's looks."""
     model = None if recipe.verifier == NO_VERIFIER else open_backend(recipe.verifier or f"hf:{start}")
-    return Verifier(model, recipe.budget, recipe.matching)
+    graded = any(reward.name == "likelihood" for reward in recipe.rewards)
+    if graded and model:
+        can_grade(model.backend)
+    asked: set[Verification] = {"likelihood"} if graded else {"answer"}
+    if any(reward.name == "region" for reward in recipe.rewards):
+        asked.add("answer")
+    return Verifier(model, recipe.budget, recipe.matching, frozenset(asked))
 
 
 def check_verifier(verifier: Verifier, source: Source, recipe: GrpoRecipe, measured: Path) -> None:
@@ -118,7 +125,12 @@ def mixed_outcomes(trainer: TrlTrainer, kept: Path) -> list[int]:
         sampling = [Sampling(recipe.max_completion_length, recipe.temperature, seed=seed) for seed in seeds]
         with trainer.policy(len(numbers)) as policy:
             rollouts = roll_out(
-                policy, [samples[number] for number in numbers], [recipe.budget] * len(numbers), sampling
+                policy,
+                [samples[number] for number in numbers],
+                [recipe.budget] * len(numbers),
+                sampling,
+                recipe.flow,
+                max(2, recipe.looks),
             )
         right = Counter(
             number

@@ -353,7 +353,7 @@ def trl_config(recipe: GrpoRecipe, out: Path | str) -> GRPOConfig:
         output_dir=str(out),
         seed=recipe.seed,
         temperature=recipe.temperature,
-        max_completion_length=4 * recipe.budget + 2 * recipe.max_completion_length,
+        max_completion_length=max(2, recipe.looks) * (2 * recipe.budget + recipe.max_completion_length),
         reward_weights=[reward.weight for reward in recipe.rewards],
         use_cpu=not on_gpu,
         log_multimodal=False,

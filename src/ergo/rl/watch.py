@@ -113,20 +113,26 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def _validated(self) -> list[Rollout]:
         if not self._validation:
-            source = source_of(self.recipe.validation, self.recipe.validation_samples)
+            source = source_of(self.recipe.validation, self.recipe.validation_samples, options=self.recipe.options)
             self._validation = [source[number] for number in range(min(len(source), self.recipe.validation_samples))]
         sampling = Sampling(self.recipe.max_completion_length)
         rollouts: list[Rollout] = []
         for start in range(0, len(self._validation), AT_ONCE):
             part = self._validation[start : start + AT_ONCE]
             with self.trainer.policy(len(part)) as policy:
-                rollouts += roll_out(policy, part, [self.recipe.budget] * len(part), [sampling] * len(part))
+                rollouts += roll_out(
+                    policy, part, [self.recipe.budget] * len(part), [sampling] * len(part),
+                    self.recipe.flow, max(2, self.recipe.looks),
+                )  # fmt: skip
         return rollouts
 
 
 def accuracy_of(rollouts: Sequence[Rollout], recipe: GrpoRecipe) -> dict[str, float]:
-    """Accuracy over all and per category, a failure counts as wrong; coverage of and area around the true regions."""
-    regions = [(one, one.trace.answer.region if one.trace.answer else None) for one in rollouts]
+    """Accuracy over all and per category, a failure counts as wrong; vision tokens; coverage of and area around the true
+    regions of those who looked again."""
+    answers = [(one, one.trace.answer) for one in rollouts]
+    looked = [(one, answer) for one, answer in answers if answer is None or answer.region_reading is not None]
+    regions = [(one, answer.region if answer else None) for one, answer in looked]
     covered = [box.coverage_of(one.sample.region) if box else 0.0 for one, box in regions if one.sample.region]
     areas = [box.area / one.picture.size.area if box and one.picture else 1.0 for one, box in regions]
     right: dict[str, list[bool]] = {}
@@ -136,7 +142,8 @@ def accuracy_of(rollouts: Sequence[Rollout], recipe: GrpoRecipe) -> dict[str, fl
         "accuracy": _short(np.mean([one for group in right.values() for one in group])),
         **{f"accuracy_{name}": _short(np.mean(group)) for name, group in sorted(right.items()) if name},
         "coverage": _short(np.mean(covered)) if covered else math.nan,
-        "area": _short(np.mean(areas)),
+        "area": _short(np.mean(areas)) if areas else math.nan,
+        "vision_tokens": _short(np.mean([one.trace.vision_tokens for one in rollouts])),
     }
 
 

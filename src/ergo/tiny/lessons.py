@@ -18,14 +18,23 @@ from ergo.core.view import View
 from ergo.families.base import ModelFamily
 from ergo.images.picture import Picture
 from ergo.tiny.packing import IGNORED, Conversation, Exchange, collate, pack, tokens_in
-from ergo.tiny.teacher import LabelledReply, say_answer, say_patterns, say_places, say_plates, say_region, snapped
+from ergo.tiny.teacher import (
+    LabelledReply,
+    say_answer,
+    say_early,
+    say_patterns,
+    say_places,
+    say_plates,
+    say_region,
+    snapped,
+)
 from ergo.world.questions import CATEGORIES, PosedQuestion, ask
 from ergo.world.scene import PLATE, Scene, compose, draw
 
 SMALL = (0.075, 0.085)
 """Megapixels of the scenes that teach places only: drawn in a tenth of the time, alike in the coarse view."""
 
-GROUPS = ("region", "look2", "crop", "coarse", "direct", "full")
+GROUPS = ("region", "look2", "crop", "coarse", "direct", "full", "early")
 
 
 @dataclass(frozen=True)
@@ -33,15 +42,19 @@ class Mix:
     """One batch kind and how often it comes, in a stage of the course.
 
     pictures: per batch. questions: per picture. placed: share of questions drawn anew until they ask for a place in the picture.
+    early: of the kind `as_needed`, share of questions answered at the first look, whatever they ask. options: whether the
+    kind `as_needed` shows a question's options.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}  # read from a recipe
 
-    kind: Literal["places", "crop", "looks", "direct", "full"]
+    kind: Literal["places", "crop", "looks", "as_needed", "direct", "full"]
     share: float
     pictures: int
     questions: int
     placed: float = 0.0
+    early: float = 0.0
+    options: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             return [[self._lesson(view, "What is where?", say_places(scene, view), "region")]]
         if mix.kind == "crop":
             return self._crops(rng, scene, picture, mix, look)
-        if mix.kind == "looks":
+        if mix.kind in ("looks", "as_needed"):
             return [self._looks(rng, scene, picture, mix, look)]
         if mix.kind == "full":
             budget = self.full
@@ -172,12 +185,21 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
         Half of the second looks see a region a little off, which the first look then is not taught; where taught
         regions are jittered, all of them do, so that reading is learnt from what can be read.
-        One more conversation lists all landmarks: dense, and so it teaches places soonest.
+        One more conversation lists all landmarks: dense, and so it teaches places soonest. Where looks are taken as
+        needed, options are shown at the first look if at all, and some questions are answered there.
         """
+        family, as_needed = self.family, mix.kind == "as_needed"
         coarse = View.of(picture, look)
         conversations = [self._lesson(coarse, "What is where?", say_places(scene, coarse), "region")]
         for number, posed in enumerate(self._questions(rng, scene, mix)):
-            first = self.family.ask_region(coarse, posed.question)
+            first = (
+                family.ask_look(coarse, posed.question, posed.choices if mix.options else ())
+                if as_needed
+                else family.ask_region(coarse, posed.question)
+            )
+            if as_needed and rng.random() < mix.early:
+                conversations.append(Conversation((Exchange(first, say_early(posed, coarse)),), "early"))
+                continue
             box = snapped(posed.honest, coarse)
             closely = number % 2 == 0
             exact = not closely or (bool(rng.integers(2)) and not self.box_jitter)
@@ -188,7 +210,11 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             looks = [Exchange(first, say_region(posed, coarse, box), taught=exact)]
             if closely:
                 close = View.of(picture, look, box)
-                _, second = self.family.ask_answer("", close, posed.question, posed.choices)
+                _, second = (
+                    family.ask_again("", (close,), posed.question, 0)
+                    if as_needed
+                    else family.ask_answer("", close, posed.question, posed.choices)
+                )
                 looks.append(Exchange((second,), say_answer(posed, close, coarse if self.repeat_location else None)))
             conversations.append(Conversation(tuple(looks), "look2" if closely else "region"))
         return conversations

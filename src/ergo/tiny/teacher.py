@@ -73,17 +73,26 @@ def _spot(x: float, y: float, view: View) -> str:
 
 
 def say_region(posed: PosedQuestion, view: View, box: Box) -> LabelledReply:
-    """The first look's reply, region `box` (on the grid).
+    """The first look's reply, region `box` (on the grid)."""
+    return *_thought_of(posed, view), Piece(f", {posed.thought}</think>{zoom(box, view)}")
 
-    In two hops the second landmark's colour is read off the first one's ball.
-    """
+
+def say_early(posed: PosedQuestion, view: View) -> LabelledReply:
+    """The answer at the first look, after the same thought, whether or not the view shows it."""
+    evidence = posed.evidence if posed.category == "coarse" and not posed.placed else ()
+    opening = Piece(f", {posed.thought}</think><answer>")
+    return *_thought_of(posed, view), opening, Piece(posed.answer, evidence), Piece("</answer>")
+
+
+def _thought_of(posed: PosedQuestion, view: View) -> list[Piece]:
+    """Where the landmarks stand. In two hops the second one's colour is read off the first one's ball."""
     pieces = [Piece("<think>")]
     for number, mark in enumerate(posed.marks):
         colour, spot = place(mark, view)
         if number and posed.category == "two_hop":
             colour = Piece(colour.text, _around_ball(posed.marks[0]))
         pieces += [*[Piece(",")] * (number > 0), colour, spot]
-    return *pieces, Piece(f", {posed.thought}</think>{zoom(box, view)}")
+    return pieces
 
 
 def _around_ball(mark: Landmark) -> tuple[Box, ...]:
