@@ -8,7 +8,7 @@
     python tools/token_price.py measure OUT start=runs/tiny-as-needed-start/checkpoint 0=runs/price-0/checkpoint ...
     python tools/token_price.py table OUT --figure docs/token-price.svg
 
-Three ways of looking by the same weights, greedy, 100 tokens a look, questions without options: as the policy itself
+Three ways of looking by the same weights, greedy, 100 tokens a look: as the policy itself
 chooses; held to two looks (it cannot say <answer> at the first); held to one (it cannot say <zoom>).
 """
 
@@ -78,7 +78,7 @@ class Held:
 
 def measure(checkpoint: str, samples: int) -> dict[str, list[Row]]:
     """The same unseen questions, each way."""
-    source = source_of("world:test", samples, options=False)
+    source = source_of("world:test", samples)
     model = open_backend(f"hf:{checkpoint}", batch_size=AT_ONCE)
     found: dict[str, list[Row]] = {}
     for way, word in FORBIDDEN.items():

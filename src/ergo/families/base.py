@@ -82,11 +82,15 @@ class ModelFamily:
 
     def ask_look(self, coarse: View, question: str, choices: tuple[str, ...]) -> Chat:
         """The first of as many looks as needed: answer, or name regions."""
-        return self._open(coarse, self._filled(self.prompts.look, with_choices(question, choices)))
+        shown = question if self.prompts.options_last else with_choices(question, choices)
+        return self._open(coarse, self._filled(self.prompts.look, shown))
 
-    def ask_again(self, reply: str, close: tuple[View, ...], question: str, looks_left: int) -> Chat:
+    def ask_again(
+        self, reply: str, close: tuple[View, ...], question: str, choices: tuple[str, ...], looks_left: int
+    ) -> Chat:
         """What another look adds: the reply so far, the views it asked for, and whether it may look once more."""
-        text = self._filled(self.prompts.again if looks_left else self.prompts.last, question)
+        shown = with_choices(question, choices) if self.prompts.options_last else question
+        text = self._filled(self.prompts.again if looks_left else self.prompts.last, shown)
         return (Message("assistant", (reply,)), Message("user", (*close, text)))
 
     def _filled(self, template: str, question: str) -> str:

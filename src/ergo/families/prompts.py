@@ -11,7 +11,8 @@ class Prompts:
 
     earlier: how a question is put that follows others in a conversation; empty for models that take one at a time.
     look, again, last: of the flow as_needed: the first look, one more, and the last one. form, space: how a region
-    is written there, and what its numbers count.
+    is written there, and what its numbers count. options_last: options stand there with the later looks, not with the
+    first.
     """
 
     system: str
@@ -35,6 +36,7 @@ class Prompts:
     )
     form: str = "[x1, y1, x2, y2]"
     space: str = "Coordinates count pixels of the first image."
+    options_last: bool = False
 
 
 # The released prompts, verbatim, the missing slash of the second <think> included
@@ -58,7 +60,7 @@ PUBLISHED = Prompts(
 # For models small enough that reading the prompt would cost more than looking (ours: ergo-tiny).
 TERSE = Prompts(
     system="", region="{question} Where?", answer="{question}", direct="{question}", earlier="{question}",
-    look="{question} Where?", again="{question}", last="{question}",
+    look="{question} Where?", again="{question}", last="{question}", options_last=True,
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def dry_run(recipe: GrpoRecipe) -> Iterator[str]:
     yield f"  {total(parts) / GB:8.1f} GB  at the peak" + "".join(
         f"; {total(parts, gpus) / GB:.1f} on each of {gpus} (FSDP or ZeRO-3)" for gpus in (4, 8)
     )
-    source = source_of(recipe.data, recipe.samples, options=recipe.options)
+    source = source_of(recipe.data, recipe.samples)
     yield from _data(source)
     if parts[0].bytes > TRIED_ON_CPU and not torch.cuda.is_available():
         yield "no GPU here: the verifier and the first step are not tried"

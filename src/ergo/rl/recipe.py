@@ -47,7 +47,6 @@ class GrpoRecipe(RecipeTable):
         any model name that `open_backend` takes; None for `start` itself, frozen; "none" where no reward asks it.
     seed: of data and sampling.
     data, samples: where questions come from (rl/source.py), and how many of the world's (0: a file is read whole).
-    options: whether a question's options are shown; without them answers are free.
     budget: vision tokens of each look, and of the crop that the verifier sees. budgets: those of rollouts instead,
         alternated question by question, so that no budget is forgotten.
     flow: of rollouts: `coarse_to_fine`, or `as_needed`: the policy answers at the first look or names regions, and so on.
@@ -79,7 +78,6 @@ class GrpoRecipe(RecipeTable):
     max_completion_length: PositiveInt
     rewards: Annotated[tuple[Reward, ...], Field(alias="reward", min_length=1)]
     trl: Mapping[str, Any]
-    options: bool = True
     verifier: str | None = None
     budgets: tuple[PositiveInt, ...] = ()
     flow: Literal["coarse_to_fine", "as_needed"] = "coarse_to_fine"

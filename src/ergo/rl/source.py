@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -84,27 +83,8 @@ class Lines:
         return self._samples[number]
 
 
-@dataclass(frozen=True)
-class Open:
-    """The same questions without their options: free answers, which are guessed less often."""
-
-    source: Source
-
-    @property
-    def identity(self) -> str:
-        return f"{self.source.identity}, without options"
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, number: int) -> Sample:
-        return replace(self.source[number], choices=(), right_choice=None)
-
-
-def source_of(name: str, count: int, first: int = 1_000_000, options: bool = True) -> Source:
-    """`world`, `world:validation` (`count` of them, from seed `first`), or a table (all of it); options: whether they are shown."""
-    if not options:
-        return Open(source_of(name, count, first))
+def source_of(name: str, count: int, first: int = 1_000_000) -> Source:
+    """`world`, `world:validation` (`count` of them, from seed `first`), or a table (all of it)."""
     if name.split(":")[0] == "world":
         split = name.partition(":")[2] or "train"
         if split not in SPLITS:

@@ -46,7 +46,7 @@ def train(recipe: GrpoRecipe, out: Path, allow_changed: bool = False) -> Path:
 
     allow_changed: go on although the recipe, or the data, is another than the one the run was begun with.
     """
-    source = source_of(recipe.data, recipe.samples, options=recipe.options)
+    source = source_of(recipe.data, recipe.samples)
     with training_run(out, recipe, source.identity, MAY_CHANGE, allow_changed):
         return _train(recipe, source, out)
 

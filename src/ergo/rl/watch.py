@@ -113,7 +113,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def _validated(self) -> list[Rollout]:
         if not self._validation:
-            source = source_of(self.recipe.validation, self.recipe.validation_samples, options=self.recipe.options)
+            source = source_of(self.recipe.validation, self.recipe.validation_samples)
             self._validation = [source[number] for number in range(min(len(source), self.recipe.validation_samples))]
         sampling = Sampling(self.recipe.max_completion_length)
         rollouts: list[Rollout] = []

@@ -42,8 +42,7 @@ class Mix:
     """One batch kind and how often it comes, in a stage of the course.
 
     pictures: per batch. questions: per picture. placed: share of questions drawn anew until they ask for a place in the picture.
-    early: of the kind `as_needed`, share of questions answered at the first look, whatever they ask. options: whether the
-    kind `as_needed` shows a question's options.
+    early: of the kind `as_needed`, share of questions answered at the first look, whatever they ask.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}  # read from a recipe
@@ -54,7 +53,6 @@ class Mix:
     questions: int
     placed: float = 0.0
     early: float = 0.0
-    options: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,14 +184,14 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         Half of the second looks see a region a little off, which the first look then is not taught; where taught
         regions are jittered, all of them do, so that reading is learnt from what can be read.
         One more conversation lists all landmarks: dense, and so it teaches places soonest. Where looks are taken as
-        needed, options are shown at the first look if at all, and some questions are answered there.
+        needed, some questions are answered at the first.
         """
         family, as_needed = self.family, mix.kind == "as_needed"
         coarse = View.of(picture, look)
         conversations = [self._lesson(coarse, "What is where?", say_places(scene, coarse), "region")]
         for number, posed in enumerate(self._questions(rng, scene, mix)):
             first = (
-                family.ask_look(coarse, posed.question, posed.choices if mix.options else ())
+                family.ask_look(coarse, posed.question, posed.choices)
                 if as_needed
                 else family.ask_region(coarse, posed.question)
             )
@@ -211,7 +209,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             if closely:
                 close = View.of(picture, look, box)
                 _, second = (
-                    family.ask_again("", (close,), posed.question, 0)
+                    family.ask_again("", (close,), posed.question, posed.choices, 0)
                     if as_needed
                     else family.ask_answer("", close, posed.question, posed.choices)
                 )
