@@ -10,6 +10,7 @@ import time
 from itertools import cycle
 from pathlib import Path
 
+import cramped_rank
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -207,3 +208,21 @@ def test_a_recipe_that_does_not_fit_is_one_clear_line() -> None:
     for change in ("regard=1", "reward=[{name='regoin'}]"):
         with pytest.raises(UsageError):
             recipe(change)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["update", "rollouts"])
+def test_a_process_without_memory_leaves_no_other_waiting(where: str, tmp_path: Path) -> None:
+    """Rollouts are halved in that process alone; an update that does not fit ends the run, in one line, for all."""
+    script = Path(cramped_rank.__file__)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    ran = subprocess.run([*torchrun, str(script), where, str(tmp_path)], capture_output=True, text=True, timeout=400)
+    if where == "rollouts":
+        assert ran.returncode == 0, ran.stderr[-2000:]
+        assert sorted(rows(tmp_path)) == [1, 2]
+        assert all(row["left_out"] == 0 for row in rows(tmp_path).values())
+        assert "do not fit into GPU memory: from now on at most" in ran.stderr
+        return
+    assert ran.returncode == 1
+    assert "process 1: the update does not fit into GPU memory" in ran.stderr
+    assert "halve trl.per_device_train_batch_size" in ran.stderr

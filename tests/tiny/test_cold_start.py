@@ -17,7 +17,9 @@ from transformers import AutoModelForImageTextToText
 from ergo.backends import TINY, open_backend
 from ergo.backends.transformers.backend import TransformersBackend
 from ergo.cli.train import train
+from ergo.core.flows import LookConfig, Question, as_needed
 from ergo.core.geometry import TokenBudget
+from ergo.core.messages import Completion
 from ergo.core.view import View
 from ergo.families import ERGO_TINY
 from ergo.recipes import find, read_recipe
@@ -277,3 +279,32 @@ def test_a_coordinate_s_target_is_spread_over_its_neighbours_and_a_word_s_is_not
     word = tokenizer.convert_tokens_to_ids("Ġred")
     assert table[word, word] == 1
     assert torch.equal(smoothed_targets(tokenizer, 0.0), torch.eye(len(tokenizer)))
+
+
+def test_looks_as_needed_are_taught_in_both_forms_whatever_is_asked(backend: TransformersBackend) -> None:
+    """Each conversation is asked as the flow asks, and its answer at the first look is read as an answer."""
+    mix = Mix("as_needed", 1.0, 1, 8, early=0.5)
+    course, config = lessons(backend), LookConfig(ERGO_TINY, TokenBudget(40), TokenBudget(40), max_looks=2)
+    early: set[str] = set()
+    looked: set[str] = set()
+    for seed in range(12):
+        scene = compose(seed, "train", (0.1, 0.1))
+        picture, rng = draw(scene), np.random.default_rng(seed)
+        posed = {one.question: one for one in (ask(scene, np.random.default_rng(n), c, mark) for n in range(60)
+                 for c in CATEGORIES for mark in scene.landmarks) if one}  # fmt: skip
+        for conversation in course._looks(rng, scene, picture, mix, TokenBudget(40))[1:]:
+            replies = [text_of(exchange.reply) for exchange in conversation.exchanges]
+            question = conversation.exchanges[0].prompt[-1].text.removesuffix(" Where?")
+            (early if conversation.group == "early" else looked).add(posed[question].category)
+            first = ERGO_TINY.read(replies[0], View.of(picture, TokenBudget(40)))
+            assert first.is_answer == (conversation.group == "early")
+            flow = as_needed(picture, Question(question, posed[question].choices), config)
+            assert next(flow).chat[-1].text == conversation.exchanges[0].prompt[-1].text
+            if first.is_answer:
+                assert first.answer == posed[question].answer
+                continue
+            again = flow.send(Completion(replies[0])).chat[-1]
+            taught = conversation.exchanges[-1].prompt[-1] if len(replies) == 2 else again
+            assert [again.text.split("\n")[0], len(again.views)] == [taught.text.split("\n")[0], len(taught.views)]
+            assert "(A)" in again.text
+    assert early == looked == set(CATEGORIES), "when to answer early is not what is taught"
