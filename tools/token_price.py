@@ -1,7 +1,7 @@
 """When is a second look worth its tokens? Policies that learnt it at several prices, on unseen questions.
 
     ergo train tiny-as-needed-start
-    for price in 0 0.5 1.2; do
+    for price in 0 0.6 1.2 2.4; do
       ergo train tiny-as-needed --out runs/price-$price \
         --set "reward=[{name='accuracy'}, {name='tokens', weight=$price}]"
     done
@@ -185,8 +185,8 @@ def figure(found: dict[str, dict[str, list[Row]]]) -> str:
             f'<line x1="{left}" x2="{width - 20}" y1="{y(percent / 100):.0f}" y2="{y(percent / 100):.0f}" stroke="{LIGHT.line}"/>'
             f'<text x="{left - 8}" y="{y(percent / 100) + 4:.0f}" text-anchor="end">{percent} %</text>'
         )
-    for tokens in range(80, 191, 20):
-        parts.append(f'<text x="{x(tokens):.0f}" y="{height - 28}" text-anchor="middle">{tokens}</text>')
+    for tick in range(80, 191, 20):
+        parts.append(f'<text x="{x(tick):.0f}" y="{height - 28}" text-anchor="middle">{tick}</text>')
     parts.append(f'<text x="{(left + width) / 2:.0f}" y="{height - 8}" text-anchor="middle">vision tokens, mean</text>')
     for price, way, tokens, right in marks:
         interval = share_interval(right, range(len(right)))

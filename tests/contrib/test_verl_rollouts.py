@@ -174,6 +174,10 @@ def test_recipes_for_which_verl_has_no_place_are_refused(folder: Path) -> None:
     with_turns.write_text(RECIPE.replace('{ name = "accuracy" }', '{ name = "accuracy", turn = 2 }'))
     with pytest.raises(UsageError, match="turn"):
         verl.recipe_at(str(with_turns))
+    needed = folder / "needed.toml"
+    needed.write_text('flow = "as_needed"\n' + RECIPE)
+    with pytest.raises(UsageError, match="rollouts of verl are two looks"):
+        verl.recipe_at(str(needed))
     without = folder / "without.toml"
     without.write_text(RECIPE.replace('verifier = "scripted:<answer>A</answer>"\n', ""))
     row = Samples([str(folder / "samples.jsonl")])[0]

@@ -61,6 +61,7 @@ def test_a_fault_is_one_line_that_names_the_key(change: str, line: str) -> None:
         grpo(change)
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert ("at least 1 item" in str(refused.value)) == (change == "reward=[]")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tiny_models import make_model, save
 from training import recipe
 from transformers import Qwen2_5_VLConfig
 
-from ergo.core.errors import TrainingStopped
+from ergo.core.errors import TrainingStopped, UsageError
 from ergo.rl.dry_run import dry_run
 from ergo.rl.memory import Part, memory_plan, total
 
@@ -67,6 +67,13 @@ def test_a_dry_run_tries_the_first_step_and_leaves_nothing(tmp_path: Path, monke
 def test_a_dry_run_ends_as_the_run_would(tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match="cannot tell good crops from bad ones"):
         list(dry_run(recipe("verifier='scripted:<answer>A</answer>'")))
+
+
+def test_arguments_that_do_not_go_together_are_one_line() -> None:
+    with pytest.raises(
+        UsageError, match=r"the recipe does not fit: trl: .* must be divisible by num_generations \(3\)"
+    ):
+        list(dry_run(recipe("trl.num_generations=3")))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what it does without a GPU")

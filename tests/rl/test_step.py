@@ -60,6 +60,16 @@ def test_a_rollout_looks_as_the_recipe_says() -> None:
         assert all(one.budget / 2 < view.tokens <= one.budget for turn in one.trace.turns for view in turn.views)
 
 
+def test_rollouts_look_as_often_as_needed_where_the_recipe_says_so() -> None:
+    chosen = recipe("flow='as_needed'", "looks=3")
+    early, _ = scripted("<think>seen</think><answer>A</answer>")
+    [one] = make_step(chosen).rollouts(early, [0], 0, 0)
+    assert (len(one.trace.turns), one.looks) == (1, 3)
+    never, _ = scripted(LOOK)
+    [one] = make_step(chosen).rollouts(never, [0], 0, 0)
+    assert len(one.trace.turns) == 3
+
+
 def test_samples_of_equal_id_keep_their_own_pictures() -> None:
     """Two files may number their rows alike."""
     pair = [Sample("7", Picture(Image.new("RGB", size)), "?", "x") for size in ((300, 200), (200, 300))]
@@ -95,6 +105,9 @@ def test_rollouts_of_one_look_end_with_the_region() -> None:
         (["verifier='none'"], "the reward region is what the verifier says"),
         (["looks=1"], "the reward accuracy needs an answer"),
         (["looks=3"], "looks: should be 1 or 2"),
+        (["flow='as_needed'", "looks=1"], "as_needed may look twice at least"),
+        (["looks=1", "reward=[{name='early'}]"], "the reward early needs an answer"),
+        (["verifier='none'", "reward=[{name='likelihood'}]"], "the reward likelihood is what the verifier says"),
     ],
 )
 def test_rewards_that_nobody_can_give_are_refused(changes: list[str], line: str) -> None:
@@ -225,6 +238,18 @@ def test_ids_that_stand_twice_are_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text() + path.read_text().splitlines()[3] + "\n")
     with pytest.raises(UsageError, match="'3'"):
         source_of(str(path), 0)
+
+
+def test_the_world_s_categories_may_be_chosen() -> None:
+    chosen = source_of("world:train:coarse,vague,coarse", 6)
+    assert [chosen[number].category for number in range(6)] == ["coarse", "vague", "coarse"] * 2
+    assert chosen.identity != source_of("world:train", 6).identity, "another choice is noticed when a run goes on"
+    for name, line in (
+        ("world:trian", "has the splits"),
+        ("world:train:coarse,fine", "has the categories .* not 'fine'"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            source_of(name, 6)
 
 
 def test_what_is_frozen_is_not_trained(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def recipe_at(path: str) -> GrpoRecipe:
         raise UsageError(
             f"{path} assigns rewards to turns, and verl has one advantage a rollout: leave `turn` out, or use `ergo train`"
         )
+    if recipe.flow != "coarse_to_fine" or recipe.looks != 2:
+        raise UsageError(f"{path}: rollouts of verl are two looks; other flows are for `ergo train`")
     return recipe
 
 

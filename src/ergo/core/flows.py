@@ -22,9 +22,7 @@ class Family(Protocol):
     def ask_answer(self, reply: str, close: View, question: str, choices: tuple[str, ...]) -> Chat: ...
     def ask_direct(self, view: View, question: str, choices: tuple[str, ...]) -> Chat: ...
     def ask_look(self, coarse: View, question: str, choices: tuple[str, ...]) -> Chat: ...
-    def ask_again(
-        self, reply: str, close: tuple[View, ...], question: str, choices: tuple[str, ...], looks_left: int
-    ) -> Chat: ...
+    def ask_again(self, reply: str, close: tuple[View, ...], question: "Question", looks_left: int) -> Chat: ...
     def read(self, reply: str, view: View) -> Reading: ...
 
 
@@ -107,7 +105,7 @@ def as_needed(picture: SourcePicture, question: Question, config: LookConfig) ->
         answer = replace(answer, regions=regions, region_reading=read.region.reading)
         share = replace(most, max_tokens=most.max_tokens // max(1, len(regions)))
         close = tuple(View.of(picture, share, box, config.fast) for box in regions or (None,))
-        chat += family.ask_again(reply.text, close, question.text, question.choices, looks_left - 1)
+        chat += family.ask_again(reply.text, close, question, looks_left - 1)
     return answer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ergo.core.errors import UsageError
-from ergo.core.flows import Flow
+from ergo.core.flows import Flow, Question
 from ergo.core.geometry import FULL, Box, TokenBudget
 from ergo.core.messages import Chat, Expected, Message
 from ergo.core.reading import AnswerReading, Reading, Region
@@ -85,11 +85,9 @@ class ModelFamily:
         shown = question if self.prompts.options_last else with_choices(question, choices)
         return self._open(coarse, self._filled(self.prompts.look, shown))
 
-    def ask_again(
-        self, reply: str, close: tuple[View, ...], question: str, choices: tuple[str, ...], looks_left: int
-    ) -> Chat:
+    def ask_again(self, reply: str, close: tuple[View, ...], question: Question, looks_left: int) -> Chat:
         """What another look adds: the reply so far, the views it asked for, and whether it may look once more."""
-        shown = with_choices(question, choices) if self.prompts.options_last else question
+        shown = with_choices(question.text, question.choices) if self.prompts.options_last else question.text
         text = self._filled(self.prompts.again if looks_left else self.prompts.last, shown)
         return (Message("assistant", (reply,)), Message("user", (*close, text)))
 

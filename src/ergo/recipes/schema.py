@@ -31,7 +31,13 @@ def checked(schema: type[Table], table: Mapping[str, Any]) -> Table:
         # as JSON: strict about numbers and texts, and a TOML array may become a tuple
         return schema.model_validate_json(json.dumps(table, default=str))
     except ValidationError as error:
-        faults = [_fault(schema, dict(fault)) for fault in error.errors()]
+        found = error.errors()
+        places = [fault["loc"] for fault in found]
+        faults = [  # of a list whose only item is wrong, that it holds no item is not the fault
+            _fault(schema, dict(fault))
+            for fault in found
+            if not any(place[: len(fault["loc"])] == fault["loc"] != place for place in places)
+        ]
         raise UsageError(f"the recipe does not fit: {'; '.join(faults)}") from error
 
 

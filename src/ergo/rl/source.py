@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -32,26 +33,28 @@ class Source(Protocol):
 class World:
     """Scenes of one split, drawn when asked for; categories alternated, as in the splits that are measured.
 
-    first: seed of the first scene. Each number owns ATTEMPTS seeds, of which the first whose scene has a question
+    categories: alternated in this order; one may stand there several times. first: seed of the first scene. Each number owns ATTEMPTS seeds, of which the first whose scene has a question
     of its category is taken.
     """
 
     ATTEMPTS = 64
 
-    def __init__(self, split: Split, count: int, first: int) -> None:
+    def __init__(self, split: Split, count: int, first: int, categories: Sequence[str] = CATEGORIES) -> None:
         self.split = split
         self.count = count
         self.first = first
+        self.categories = tuple(categories)
 
     @property
     def identity(self) -> str:
-        return f"world:{self.split}, {self.count} from seed {self.first}"
+        only = "" if self.categories == CATEGORIES else f" of {','.join(self.categories)}"
+        return f"world:{self.split}, {self.count} from seed {self.first}{only}"
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> Sample:
-        category = CATEGORIES[number % len(CATEGORIES)]
+        category = self.categories[number % len(self.categories)]
         for attempt in range(self.ATTEMPTS):
             seed = self.first + number * self.ATTEMPTS + attempt
             scene = compose(seed, self.split)
@@ -84,12 +87,16 @@ class Lines:
 
 
 def source_of(name: str, count: int, first: int = 1_000_000) -> Source:
-    """`world`, `world:validation` (`count` of them, from seed `first`), or a table (all of it)."""
+    """`world`, `world:validation` (`count` of them, from seed `first`), `world:train:coarse,vague`, or a table (all of it)."""
     if name.split(":")[0] == "world":
-        split = name.partition(":")[2] or "train"
+        split, _, listed = (name.partition(":")[2] or "train").partition(":")
         if split not in SPLITS:
             raise UsageError(f"the world has the splits {', '.join(SPLITS)}, not {split!r}")
-        return World(split, count, first)
+        categories = listed.split(",") if listed else CATEGORIES
+        unknown = [category for category in categories if category not in CATEGORIES]
+        if unknown:
+            raise UsageError(f"the world has the categories {', '.join(CATEGORIES)}, not {unknown[0]!r}")
+        return World(split, count, first, categories)
     path = Path(name)
     if not path.is_file():
         raise UsageError(

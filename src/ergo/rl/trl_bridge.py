@@ -346,19 +346,22 @@ def _column(place: int, name: str) -> Any:
 
 
 def trl_config(recipe: GrpoRecipe, out: Path | str) -> GRPOConfig:
-    """TRL's arguments: the recipe's, and what must be so."""
+    """TRL's arguments: the recipe's, and what must be so; UsageError where they do not go together."""
     on_gpu = torch.cuda.is_available()
     stated = {"report_to": "tensorboard", "logging_steps": 1, "save_total_limit": 2, "bf16": on_gpu} | dict(recipe.trl)
-    return GRPOConfig(
-        output_dir=str(out),
-        seed=recipe.seed,
-        temperature=recipe.temperature,
-        max_completion_length=max(2, recipe.looks) * (2 * recipe.budget + recipe.max_completion_length),
-        reward_weights=[reward.weight for reward in recipe.rewards],
-        use_cpu=not on_gpu,
-        log_multimodal=False,
-        **stated,
-    )
+    try:
+        return GRPOConfig(
+            output_dir=str(out),
+            seed=recipe.seed,
+            temperature=recipe.temperature,
+            max_completion_length=max(2, recipe.looks) * (2 * recipe.budget + recipe.max_completion_length),
+            reward_weights=[reward.weight for reward in recipe.rewards],
+            use_cpu=not on_gpu,
+            log_multimodal=False,
+            **stated,
+        )
+    except ValueError as error:  # arguments that do not go together, as a batch that is no whole number of groups
+        raise UsageError(f"the recipe does not fit: trl: {error}") from error
 
 
 def dtype_of_weights(recipe: GrpoRecipe, start: str, on_gpu: bool) -> torch.dtype:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ergo.backends.transformers.processor import Processor
+from ergo.core.flows import Question
 from ergo.core.geometry import Box, TokenBudget
 from ergo.core.view import View
 from ergo.families.base import ModelFamily
@@ -209,7 +210,7 @@ class Lessons(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             if closely:
                 close = View.of(picture, look, box)
                 _, second = (
-                    family.ask_again("", (close,), posed.question, posed.choices, 0)
+                    family.ask_again("", (close,), Question(posed.question, posed.choices), 0)
                     if as_needed
                     else family.ask_answer("", close, posed.question, posed.choices)
                 )
