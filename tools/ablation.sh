@@ -1,5 +1,5 @@
 #!/bin/sh
-# The paper's ablation in this world and DTPO beside it: six recipes, SEEDS seeds, STEPS steps of 32 rollouts each, then one table.
+# The paper's ablation in this world and two more beside it: seven recipes, SEEDS seeds, STEPS steps of 32 rollouts each, then one table.
 # From a checkout, after `ergo train tiny-poor-localisation`: sh tools/ablation.sh. Goes on where it stopped.
 set -eu
 : "${SEEDS:=0 1 2}" "${STEPS:=40}" "${SAMPLES:=500}" "${OUT:=runs/ablation}"
@@ -9,7 +9,7 @@ measure() { # model, name
 }
 measure hf:runs/tiny-poor-localisation/checkpoint start
 for seed in $SEEDS; do
-  for name in accuracy region box weights full per-turn; do
+  for name in accuracy region box weights full per-turn graded; do
     run="$OUT/$name-$seed"
     [ -d "$run/checkpoint" ] || ergo train "ablation-$name" --out "$run" --set "seed=$seed" \
       "trl.max_steps=$STEPS" "trl.save_steps=$STEPS" trl.gradient_accumulation_steps=2 trl.learning_rate=3e-4 validate_every=0 show_every=0 "trl.report_to='none'"
@@ -27,7 +27,7 @@ def row(folders):
     return " | ".join(cells)
 
 print("| recipe | accuracy % (each seed) | contains % | area % |\n|---|---|---|---|")
-for name in ("start", "accuracy", "region", "box", "weights", "full", "per-turn"):
+for name in ("start", "accuracy", "region", "box", "weights", "full", "per-turn", "graded"):
     folders = sorted(Path(sys.argv[1]).glob(f"{name}-test/report.json" if name == "start" else f"{name}-[0-9]*-test/report.json"))
     print(f"| {name} | {row(folders)} |")
 TABLE
