@@ -162,7 +162,10 @@ def _per_thousand(price: str) -> str:
 
 
 def figure(found: dict[str, dict[str, list[Row]]]) -> str:
-    """Accuracy over mean vision tokens, a mark for each policy, its fixed ways beside it: SVG."""
+    """Accuracy over mean vision tokens, a mark for each policy, its fixed ways beside it: SVG.
+
+    Dashed: what a toss of a coin between one look and two of the first policy would give.
+    """
     width, height, left, bottom = 640, 360, 60, 50
     marks = [
         (price, way, statistics.mean(row.tokens for row in rows), [float(row.right) for row in rows])
@@ -188,6 +191,12 @@ def figure(found: dict[str, dict[str, list[Row]]]) -> str:
     for tick in range(80, 191, 20):
         parts.append(f'<text x="{x(tick):.0f}" y="{height - 28}" text-anchor="middle">{tick}</text>')
     parts.append(f'<text x="{(left + width) / 2:.0f}" y="{height - 8}" text-anchor="middle">vision tokens, mean</text>')
+    if len(marks) >= len(WAYS):
+        _, two, one = [(x(tokens), y(statistics.mean(right))) for _, _, tokens, right in marks[: len(WAYS)]]
+        parts.append(
+            f'<line x1="{one[0]:.1f}" y1="{one[1]:.1f}" x2="{two[0]:.1f}" y2="{two[1]:.1f}" stroke="{LIGHT.quiet}" '
+            'stroke-dasharray="4 4"/>'
+        )
     for price, way, tokens, right in marks:
         interval = share_interval(right, range(len(right)))
         middle, own = y(statistics.mean(right)), way == "own choice"
@@ -198,7 +207,8 @@ def figure(found: dict[str, dict[str, list[Row]]]) -> str:
         )
         if own:
             name = "before: a coin" if price == "start" else f"price {_per_thousand(price)}"
-            parts.append(f'<text x="{x(tokens) + 9:.1f}" y="{middle + 16:.1f}">{name}</text>')
+            below = 16 if price != "start" else -10
+            parts.append(f'<text x="{x(tokens) + 9:.1f}" y="{middle + below:.1f}">{name}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

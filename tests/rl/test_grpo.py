@@ -210,6 +210,24 @@ def test_a_recipe_that_does_not_fit_is_one_clear_line() -> None:
             recipe(change)
 
 
+def test_each_process_has_its_device_before_the_verifier_is_opened(tmp_path: Path) -> None:
+    """Else the verifier of every process lies on the first GPU. In a process of its own, for accelerate decides once."""
+    settings = [*SMALL, "verifier='hf:/no/such/folder'"]
+    tried = (
+        "import sys\nfrom pathlib import Path\nfrom accelerate import PartialState\nfrom ergo.cli.train import train\n"
+        "from ergo.core.errors import ErgoError\nassert not PartialState._shared_state\n"
+        "try:\n    train(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])\n"
+        "except ErgoError as error:\n    assert 'no/such/folder' in str(error), error\n"
+        "print(PartialState._shared_state['device'])\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", tried, str(RECIPE), str(tmp_path), *settings], capture_output=True, text=True
+    )
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.splitlines()[-1].startswith(kind)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["update", "rollouts"])
 def test_a_process_without_memory_leaves_no_other_waiting(where: str, tmp_path: Path) -> None:

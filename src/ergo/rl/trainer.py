@@ -32,7 +32,7 @@ from ergo.rl.likelihood import can_grade
 from ergo.rl.recipe import MAY_CHANGE, NO_VERIFIER, GrpoRecipe
 from ergo.rl.source import Source, source_of
 from ergo.rl.step import GrpoStep, roll_out, seed_of
-from ergo.rl.trl_bridge import TrlTrainer
+from ergo.rl.trl_bridge import TrlTrainer, trl_config
 from ergo.rl.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,9 @@ def train(recipe: GrpoRecipe, out: Path, allow_changed: bool = False) -> Path:
 def _train(recipe: GrpoRecipe, source: Source, out: Path) -> Path:
     torch.set_num_threads(recipe.threads)
     start = weights(recipe.start)
+    trl_config(
+        recipe, out
+    )  # gives this process its GPU: a verifier loaded before lies on the first one, of every process
     verifier = frozen_verifier(recipe, start)
     trainer = TrlTrainer(GrpoStep(recipe, source, verifier, load_processor(start)), start, out)
     trainer.add_callback(Watch(recipe, trainer, out))
