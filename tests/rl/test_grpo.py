@@ -210,6 +210,24 @@ def test_a_recipe_that_does_not_fit_is_one_clear_line() -> None:
             recipe(change)
 
 
+def test_layers_may_be_recomputed_beside_a_reference(tmp_path: Path) -> None:
+    """As the paper's recipe for eight GPUs wants it: the same step as with everything kept."""
+    settings = [
+        *SMALL,
+        "temperature=1.3",
+        "trl.beta=0.04",
+        "trl.max_steps=2",
+        "trl.learning_rate=1e-3",
+        "trl.warmup_steps=0",
+    ]
+    for recomputed in ("false", "true"):
+        train(RECIPE, tmp_path / recomputed, [*settings, f"trl.gradient_checkpointing={recomputed}"])
+    kept, again = rows(tmp_path / "false"), rows(tmp_path / "true")
+    assert again[2]["kl"] > 0, "the policy has moved away from its reference"
+    for name in ("grad_norm", "reward", "kl"):
+        assert again[2][name] == pytest.approx(kept[2][name], rel=1e-2, abs=1e-6), name
+
+
 def test_each_process_has_its_device_before_the_verifier_is_opened(tmp_path: Path) -> None:
     """Else the verifier of every process lies on the first GPU. In a process of its own, for accelerate decides once."""
     settings = [*SMALL, "verifier='hf:/no/such/folder'"]

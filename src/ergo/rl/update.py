@@ -135,7 +135,12 @@ def _whole(
         labels=own.ids.masked_fill(~sampled, -100),
         fused_lm_head=True,
     )
-    return out.log_probs[sampled[:, 1:]], out.entropy[sampled[:, 1:]]
+    logprobs = out.log_probs[sampled[:, 1:]]
+    if (
+        out.entropy is None
+    ):  # of the reference that `beta` wants: nobody asks for its entropy, and TRL's head gives none
+        return logprobs, torch.zeros_like(logprobs)
+    return logprobs, out.entropy[sampled[:, 1:]]
 
 
 def _row(processor: Processor, one: Episode, before: int) -> Row:
