@@ -1,7 +1,7 @@
 """When is a second look worth its tokens? Policies that learnt it at several prices, on unseen questions.
 
     ergo train tiny-as-needed-start
-    for price in 0 0.6 1.2 2.4; do
+    for price in 0 1.0 1.2 1.6; do
       ergo train tiny-as-needed --out runs/price-$price \
         --set "reward=[{name='accuracy'}, {name='tokens', weight=$price}]"
     done
