@@ -59,3 +59,13 @@ def test_pictures_truth_verdicts_and_scores_stand_on_a_page_that_refreshes(tmp_p
     page = (tmp_path / "run.html").read_text()
     assert "refresh" not in page
     assert page.index("step-00008-0") < page.index("step-00007-0")
+
+
+def test_every_reward_has_its_curve_and_means_beside_it(tmp_path: Path) -> None:
+    """A single step is of a few questions: the first and the last of twenty do not say what a run did."""
+    log = [{"step": n, "rewards/mine:own/mean": 0.25 if n < 18 else 0.75 if n < 19 else 0.25} for n in range(20)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, log)))
+    write_page(tmp_path, ("mine:own",), running=False)
+    page = (tmp_path / "run.html").read_text()
+    assert "rewards/mine:own/mean" in page
+    assert "0.25 → 0.5" in page

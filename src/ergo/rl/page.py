@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ergo.core.flows import Question
@@ -19,7 +20,8 @@ from ergo.viz.html import render
 
 EXAMPLES = 3  # rollouts saved each time
 SHOWN = 60  # of them on the page, the latest first
-CURVES = ("reward", "region/area", "region/coverage", "tokens/vision", "validation/accuracy", "frac_reward_zero_std")
+MEASURED = ("region/area", "region/coverage", "tokens/vision", "frac_reward_zero_std")
+VALIDATED = ("validation/accuracy", "validation/area", "validation/coverage")
 
 
 def save_examples(
@@ -65,13 +67,14 @@ def write_page(out: Path, rewards: Sequence[str], running: bool) -> None:
     kept = out / "rollouts" / "examples.jsonl"
     examples = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.is_file() else []
     head = ("step", "what was looked at", "question", "truth", "answer", "verifier, from the crop", "area", *rewards)
+    curves = (*VALIDATED, "reward", *(f"rewards/{reward}/mean" for reward in rewards), *MEASURED)
     step = max((row["step"] for row in rows), default=0)
     page = render(
         "run.html",
         title=out.resolve().name,
         caption=f"step {step}; {'this page asks again by itself' if running else 'finished'}",
         running=running,
-        curves=[curve for name in CURVES if (curve := _curve(name, rows))],
+        curves=[curve for name in curves if (curve := _curve(name, rows))],
         head=head,
         examples=examples[: -SHOWN - 1 : -1],
     )
@@ -81,7 +84,10 @@ def write_page(out: Path, rewards: Sequence[str], running: bool) -> None:
 
 
 def _curve(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, str] | None:
-    """One measurement over the steps, as the points of a line 600 x 80; None where it has fewer than two."""
+    """One measurement over the steps, as the points of a line 600 x 80; None where it has fewer than two.
+
+    first, last: means of its first and last tenth, for single steps are of a few questions each.
+    """
     found = [
         (row["step"], row[name]) for row in rows if isinstance(row.get(name), int | float) and row[name] == row[name]
     ]
@@ -92,4 +98,6 @@ def _curve(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, str] | None:
     points = " ".join(
         f"{600 * (step - min(steps)) / wide:.1f},{76 - 72 * (value - min(values)) / high:.1f}" for step, value in found
     )
-    return {"name": name, "first": f"{values[0]:.3g}", "last": f"{values[-1]:.3g}", "points": points}
+    few = math.ceil(len(values) / 10)
+    first, last = fmean(values[:few]), fmean(values[-few:])
+    return {"name": name, "first": f"{first:.3g}", "last": f"{last:.3g}", "points": points}
