@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from PIL import Image
 
@@ -81,3 +83,31 @@ def test_failures_have_names_for_counting() -> None:
 def test_a_direct_look_costs_what_the_family_shows_at_most_not_what_this_budget_allows() -> None:
     large = Size(8000, 6000)
     assert TokenBudget(100).direct_cost(large) == TokenBudget(1000).direct_cost(large) > 10_000
+
+
+def test_views_are_made_side_by_side() -> None:
+    """A `cached_property` of Python 3.11 would hold one lock for all of them."""
+    both = threading.Barrier(2, timeout=10)
+
+    class Slow:
+        """A picture whose parts come once two are wanted."""
+
+        name, lazy, size = "slow", True, Size(280, 280)
+
+        def part(self, box: Box, size: Size, fast: bool = False) -> Image.Image:
+            both.wait()
+            return Image.new("RGB", (size.width, size.height))
+
+        def read_size(self, box: Box, size: Size) -> Size:
+            return self.size
+
+    made: list[View] = []
+    threads = [
+        threading.Thread(target=lambda: made.append(View.of(Slow(), TokenBudget(28, 4, 100)))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 2
+    assert made[0].pixels is made[0].pixels

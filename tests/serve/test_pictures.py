@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+import weakref
 
 import pytest
 from PIL import Image
@@ -71,14 +72,58 @@ def test_many_pictures_at_once_stay_within_the_bound_and_give_it_back() -> None:
 def test_a_picture_stays_for_its_next_look_until_somebody_needs_the_room() -> None:
     memory = DecodeMemory(COST)
     first, second = (EncodedPicture(jpeg(number), memory, soon()) for number in range(2))
-    with memory.decoded(first) as once:
-        pass
-    with memory.decoded(first) as twice:
-        assert twice is once
+    with memory.decoded(first) as picture:
+        kept = weakref.ref(picture)
+    with memory.decoded(first) as picture:
+        assert picture is kept()
+    del picture
     with memory.decoded(second):
+        assert kept() is None
+
+
+def test_room_is_free_when_the_pixels_are_gone_and_not_before() -> None:
+    memory = DecodeMemory(COST)
+    first, late = EncodedPicture(jpeg(), memory, soon()), EncodedPicture(jpeg(1), memory, time.monotonic() + 0.3)
+    with memory.decoded(first) as held:
         pass
-    with memory.decoded(first) as again:
-        assert again is not once
+    with pytest.raises(PictureError, match="at once"):  # its pixels are idle and somebody still has them
+        late.part(Box(0, 0, 9, 9), Size(28, 28))
+    assert memory.free == 0
+    del held
+    assert memory.free == memory.limit
+
+
+def test_who_has_to_be_answered_first_is_served_first() -> None:
+    memory = DecodeMemory(COST)
+    served: list[int] = []
+    holder, *waiting = (EncodedPicture(jpeg(number), memory, soon() + 10 - number) for number in range(4))
+
+    def look(number: int) -> None:
+        with memory.decoded(waiting[number]):
+            served.append(number)
+
+    threads = [threading.Thread(target=look, args=(number,)) for number in range(3)]
+    with memory.decoded(holder):
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+    for thread in threads:
+        thread.join()
+    assert served == [2, 1, 0]
+
+
+def test_a_small_picture_does_not_wait_behind_a_large_one() -> None:
+    memory = DecodeMemory(COST + COST // 2)
+    first, second = (EncodedPicture(jpeg(number), memory, soon() - number) for number in range(2))
+    out = io.BytesIO()
+    Image.new("RGB", (200, 150)).save(out, "JPEG")
+    small = EncodedPicture(out.getvalue(), memory, soon() + 30)
+    thread = threading.Thread(target=second.part, args=(Box(0, 0, 9, 9), Size(28, 28)))
+    with memory.decoded(first):
+        thread.start()
+        time.sleep(0.2)
+        assert small.part(Box(0, 0, 9, 9), Size(28, 28)).size == (28, 28)
+    thread.join()
 
 
 def test_who_finds_no_room_in_time_is_told_so() -> None:

@@ -327,6 +327,44 @@ def test_a_picture_that_would_take_gigabytes_is_refused_by_its_header(kind: str,
         assert time.perf_counter() - started < 3
 
 
+def test_a_small_picture_does_not_wait_for_large_ones() -> None:
+    large, small = compressed("JPEG", (8000, 5000)), data_uri((64, 64))
+    done: list[str] = []
+
+    def looking(request: Request) -> str:
+        for view in request.views:
+            view.pixels  # noqa: B018
+        return echo(request)
+
+    with serving(scripted(looking), Settings(limits=Limits(decode=170_000_000))) as address:
+
+        def ask(name: str, picture: str) -> None:
+            assert post(address, chat_body(picture=picture), 120).status_code == 200
+            done.append(name)
+
+        threads = [threading.Thread(target=ask, args=("large", large)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        while httpx.get(f"{address}/health").json()["in_progress"] + len(done) < 8:
+            time.sleep(0.01)
+        begun = len(done)
+        ask("small", small)
+        for thread in threads:
+            thread.join()
+    assert done.index("small") <= begun + 2  # of seven or so that wait
+
+
+def test_answers_on_a_connection_that_stays_open_are_not_held_back() -> None:
+    """Head and body are two writes: the second would wait for the client's delayed acknowledgement, 40 ms."""
+    times = []
+    with serving(scripted()) as address, httpx.Client(base_url=address) as client:
+        for _ in range(20):
+            started = time.perf_counter()
+            client.get("/health")
+            times.append(time.perf_counter() - started)
+    assert min(times[1:]) < 0.03
+
+
 @pytest.mark.parametrize(("count", "words"), [(250_000, "JSON values"), (4_000_000, "beside its pictures")])
 def test_many_small_values_are_refused_before_they_are_parsed(count: int, words: str) -> None:
     with serving(scripted()) as address:

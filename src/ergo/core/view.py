@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ergo.core.errors import PictureError
@@ -35,6 +34,7 @@ class View:
 
     box: the part, SOURCE pixels. size: pixels shown, by the rule of `budget`. fast: a shrunk whole may be a level of 255 off.
     asked: the region that was asked for, where it was too thin to be shown and `box` is it widened or cut.
+    encoded: its pixels as files, by format: filled by `ergo.images.encode`.
     It keeps its pixels once asked for, and its picture: whoever collects views or Traces collects pictures.
     """
 
@@ -44,6 +44,7 @@ class View:
     budget: TokenBudget
     fast: bool = False
     asked: Box | None = None
+    encoded: dict[str, bytes] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, picture: SourcePicture, budget: TokenBudget, box: Box | None = None, fast: bool = False) -> View:
@@ -65,15 +66,13 @@ class View:
     def patch(self) -> int:
         return self.budget.patch
 
-    @cached_property
+    @property
     def pixels(self) -> Image.Image:
-        """RGB, of `size`."""
-        return self.picture.part(self.box, self.size, self.fast)
-
-    @cached_property
-    def encoded(self) -> dict[str, bytes]:
-        """These pixels as files, by format: filled by `ergo.images.encode`."""
-        return {}
+        """RGB, of `size`. (A `cached_property` has one lock for all views in Python 3.11: one decoded at a time.)"""
+        made: Image.Image | None = self.__dict__.get("_made")
+        if made is None:
+            made = self.__dict__["_made"] = self.picture.part(self.box, self.size, self.fast)
+        return made
 
     def to_source(self, x1: float, y1: float, x2: float, y2: float) -> Box | None:
         """A box in this view's pixels -> SOURCE pixels, cut to the view; None if nothing is left.

@@ -87,7 +87,7 @@ class Engine:
         self._status: Status = "loading"
         self._seconds: deque[float] = deque([1.0], maxlen=64)
         self._ready: asyncio.Queue[Waiting] = asyncio.Queue()
-        self._pixels = ThreadPoolExecutor(4, thread_name_prefix="pixels")
+        self._pixels = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="pixels")  # some wait for room
         self._reading = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="reading")  # some wait for a host
         self._model_threads: ThreadPoolExecutor | None = None
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Condition
+from weakref import finalize
 
 from PIL import Image
 
@@ -17,17 +18,23 @@ from ergo.images.picture import Picture
 from ergo.serve.fetch import WebFile, fetched, opened
 from ergo.serve.settings import Limits, Sources
 
+AT_ONCE = 4  # pictures that are decoded or cut at one time, by as many threads
+
 
 class DecodeMemory:
     """Decoded pictures, never more than `limit` bytes of them.
 
-    One that nobody cuts from stays for its next look as long as nobody else needs the room. Who finds no room waits.
+    One that nobody cuts from stays for its next look as long as nobody else needs the room. Who finds no room waits;
+    of those for whom there is enough, the one that has to be answered first is served first. Room is free again when
+    the pixels are gone, not when their last user says so: it may hold them for a moment longer.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = self._free = limit
-        self._changed = Condition()
+        self._changed = Condition()  # reentrant: the pixels of one may go while its lock is held
         self._idle: OrderedDict[EncodedPicture, Picture] = OrderedDict()
+        self._waiting: list[EncodedPicture] = []
+        self._in_use = 0
 
     @property
     def free(self) -> int:
@@ -40,36 +47,55 @@ class DecodeMemory:
         picture = self._reserved(source)
         try:
             if picture is None:
-                picture = load_image(source.encoded, source.size.area)
+                with ExitStack() as room:
+                    room.callback(self._give_back, source.memory)
+                    picture = load_image(source.encoded, source.size.area)
+                    finalize(picture, room.pop_all().close)
             yield picture
         finally:
             with self._changed:
-                if picture is None or source.closed:
-                    self._free += source.memory
-                else:
+                self._in_use -= 1
+                if picture and not source.closed:
                     self._idle[source] = picture
                 self._changed.notify_all()
 
     def forget(self, source: EncodedPicture) -> None:
         """Nobody will ask for this one again."""
         with self._changed:
-            if self._idle.pop(source, None):
-                self._free += source.memory
-                self._changed.notify_all()
+            self._idle.pop(source, None)
+            self._changed.notify_all()
+
+    def _give_back(self, memory: int) -> None:
+        with self._changed:
+            self._free += memory
+            self._changed.notify_all()
 
     def _reserved(self, source: EncodedPicture) -> Picture | None:
-        """The idle picture, or None with the room to decode it."""
+        """The idle picture, or None with the room to decode it; once it is this one's turn."""
         with self._changed:
-            while True:
-                if source in self._idle:
-                    return self._idle.pop(source)
-                while self._free < source.memory and self._idle:
-                    self._free += self._idle.popitem(last=False)[0].memory
-                if self._free >= source.memory:
-                    self._free -= source.memory
-                    return None
-                if source.closed or not self._changed.wait(max(source.ends - time.monotonic(), 0)):
-                    raise PictureError("too many large pictures at once: try again", "busy")
+            self._waiting.append(source)
+            try:
+                while not self._may_go(source):
+                    if source.closed or not self._changed.wait(max(source.ends - time.monotonic(), 0)):
+                        raise PictureError("too many large pictures at once: try again", "busy")
+            finally:
+                self._waiting.remove(source)
+                self._changed.notify_all()
+            self._in_use += 1
+            if source in self._idle:
+                return self._idle.pop(source)
+            self._free -= source.memory
+            return None
+
+    def _may_go(self, source: EncodedPicture) -> bool:
+        """Whether it is this one's turn and there is room for it; what is idle makes some."""
+        room = self._free + sum(idle.memory for idle in self._idle)
+        could = (one for one in self._waiting if one in self._idle or one.memory <= room)
+        if self._in_use >= AT_ONCE or min(could, key=lambda one: one.ends, default=None) is not source:
+            return False
+        while source not in self._idle and self._free < source.memory and self._idle:
+            self._idle.popitem(last=False)
+        return source in self._idle or self._free >= source.memory
 
 
 class EncodedPicture:
