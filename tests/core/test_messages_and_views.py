@@ -102,9 +102,7 @@ def test_views_are_made_side_by_side() -> None:
             return self.size
 
     made: list[View] = []
-    threads = [
-        threading.Thread(target=lambda: made.append(View.of(Slow(), TokenBudget(28, 4, 100)))) for _ in range(2)
-    ]
+    threads = [threading.Thread(target=lambda: made.append(View.of(Slow(), TokenBudget(28, 4, 100)))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

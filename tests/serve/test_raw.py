@@ -132,6 +132,11 @@ def question(extra: str) -> bytes:
     return b'{"messages": [{"role": "user", "content": "x #7"}], ' + extra.encode() + b"}"
 
 
+def form(**properties: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties}
+    return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+
 JSON: dict[str, tuple[bytes, str]] = {
     "NaN": (question('"temperature": NaN'), "NaN"),
     "Infinity": (question('"temperature": -Infinity'), "Infinity"),
@@ -146,7 +151,10 @@ JSON: dict[str, tuple[bytes, str]] = {
     "a comment": (question('"n": 1 /* one */'), "not JSON"),
     "deep arrays": (question('"metadata": ' + "[" * 20_000 + "]" * 20_000), "not JSON"),
     "deep objects": (question('"metadata": ' + '{"a":' * 20_000 + "1" + "}" * 20_000), "not JSON"),
-    "a deep schema": (question('"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"answer": ' + '{"anyOf": [' * 400 + "1" + "]}" * 400 + "}}}}"), ""),
+    "a deep schema": (question('"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"answer": ' + '{"anyOf": [' * 400 + "1" + "]}" * 400 + "}}}}"), "nested more than"),
+    "lists in lists": (question('"metadata": ' + "[" * 100 + "]" * 100), "nested more than"),
+    "a schema of 40,000 characters": (question(json.dumps({"response_format": form(x={"description": "a" * 40_000})})[1:-1]), "characters"),
+    "an enum of 27": (question(json.dumps({"response_format": form(choice={"type": "string", "enum": [f"a{n}" for n in range(27)]})})[1:-1]), "27 options"),
     "40,000 names": (b"{" + b",".join(b'"a%d": 1' % n for n in range(40_000)) + b"}", "messages"),
     "a text for a list": (b'{"messages": "x"}', "messages"),
     "null": (b"null", "body"),

@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 from fastapi import Request
@@ -23,6 +24,7 @@ from ergo.serve.settings import Limits
 
 MIN_RATE = 16_000  # bytes a second of a body, after its first five seconds
 CUT_FROM = 32_768  # bytes of a data: URI; a text of as many is refused
+DEPTH = 100  # of lists and objects inside each other; a schema of ten objects inside each other has 25
 REST = 4_000_000  # bytes of a body beside its pictures: many times the text that is taken
 MARK = b'"data:image/'
 
@@ -98,6 +100,7 @@ class Parsed:
             raise
         except (ValueError, RecursionError) as error:
             raise UsageError("the body is not JSON") from error
+        _check_depth(self.value)
 
     @property
     def names(self) -> Mapping[str, object]:
@@ -128,6 +131,17 @@ class Parsed:
             done = end
         kept.append(bytes(memoryview(body)[done : done + REST + 1]) if len(body) - done > REST else bytes(body[done:]))
         return b"".join(kept)
+
+
+def _check_depth(value: Any) -> None:
+    """UsageError for what is nested so deeply that whoever walks it later might not come back."""
+    level = [value]
+    for _ in range(DEPTH):
+        inner = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        if not inner:
+            return
+        level = list(chain.from_iterable(inner))
+    raise UsageError(f"the body is nested more than {DEPTH} deep")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ergo.core.messages import Message, Role, whole_text
 from ergo.families.base import ModelFamily
 from ergo.serve.bodies import Parsed
 from ergo.serve.settings import Limits
-from ergo.serve.structured import AnswerFormat
+from ergo.serve.structured import MAX_OPTIONS, AnswerFormat
 
 HARMLESS = frozenset(
     ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
@@ -99,7 +99,7 @@ class ErgoOptions(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    options: list[str] = Field(default_factory=list, max_length=26)
+    options: list[str] = Field(default_factory=list, max_length=MAX_OPTIONS)
     budget: int | None = Field(default=None, ge=1)
     flow: Literal["coarse_to_fine", "one_look", "crop_only", "as_needed"] = "coarse_to_fine"
     region: tuple[int, int, int, int] | None = None
@@ -214,6 +214,8 @@ def read_query(request: ChatRequest, family: ModelFamily, limits: Limits, held: 
     written = [_text(message) for message in request.messages]
     if sum(map(len, [*written, *options.options])) > limits.text:  # before it is looked at any closer
         raise UsageError(f"the conversation holds more than {limits.text:,} characters")
+    if form and len(form.sent) > limits.text:
+        raise UsageError(f"response_format: the schema holds more than {limits.text:,} characters")
     texts = [(message.role, whole_text(text)) for message, text in zip(request.messages, written, strict=True)]
     places = [place for place, (role, _) in enumerate(texts) if role == "user"]
     if not places or not texts[places[-1]][1].strip():

@@ -33,6 +33,7 @@ region: [left, top, right, bottom] in pixels of the upright picture; regions: al
 confidence: of the answer, where the model reports probabilities (`ergo.traces.answers`).
 """
 
+MAX_OPTIONS = 26  # there are letters for no more
 NOTES = frozenset(("title", "description", "default", "examples", "$schema", "$id", "$comment"))
 TRUE, FALSE = frozenset(("yes", "true", "y", "correct")), frozenset(("no", "false", "n", "incorrect"))
 
@@ -81,6 +82,8 @@ class AnswerFormat:
         types = _fillable(schema)
         offered = {name: _enum(schema["properties"].get(name, {})) for name in ("choice", "answer")} if types else {}
         options = next(filter(None, offered.values()), ())
+        if len(options) > MAX_OPTIONS:
+            raise UsageError(f"{at}: an enum of {len(options):,} options; at most {MAX_OPTIONS} are offered")
         return cls(types, tuple(required), options, bool(offered.get("answer")), json.dumps(value), json.dumps(schema))
 
     @property
@@ -161,12 +164,9 @@ def _types(schema: Any) -> frozenset[str]:
     """The JSON types that a property may have."""
     if not isinstance(schema, dict):
         return frozenset()
-    stated = schema.get("type", [])
-    found = set(stated if isinstance(stated, list) else [stated])
-    alternatives = schema.get("anyOf", [])
-    for one in alternatives if isinstance(alternatives, list) else ():
-        found |= _types(one)
-    return frozenset(one for one in found if isinstance(one, str))
+    stated, alternatives = schema.get("type", []), schema.get("anyOf", [])
+    own = frozenset(one for one in (stated if isinstance(stated, list) else [stated]) if isinstance(one, str))
+    return own.union(*map(_types, alternatives if isinstance(alternatives, list) else ()))
 
 
 def _plain(name: str, schema: Mapping[str, Any]) -> bool:
@@ -174,7 +174,8 @@ def _plain(name: str, schema: Mapping[str, Any]) -> bool:
     kept = {"type", "anyOf", *NOTES, *(("items", "minItems", "maxItems", "prefixItems") if "region" in name else ())}
     kept |= {"enum"} if name in ("answer", "choice") else {"minimum", "maximum"} if name == "confidence" else set()
     alternatives, options = schema.get("anyOf", []), schema.get("enum", [])
-    texts = isinstance(options, list) and all(isinstance(one, str) or one is None for one in options)
+    lists = isinstance(options, list) and isinstance(alternatives, list)
+    texts = lists and all(isinstance(one, str) or one is None for one in options)
     return texts and not set(schema) - kept and all(isinstance(one, dict) and _plain(name, one) for one in alternatives)
 
 
