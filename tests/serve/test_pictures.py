@@ -156,3 +156,34 @@ def test_a_picture_closed_while_it_is_cut_gives_its_room_back() -> None:
 def test_what_costs_more_than_there_is_is_refused_by_its_header() -> None:
     with pytest.raises(PictureError, match="MB to decode"):
         EncodedPicture(jpeg(), DecodeMemory(COST - 1), soon())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "I;16"])
+def test_a_picture_decoded_apart_shows_the_same_pixels(mode: str) -> None:
+    noise = Image.effect_noise((300, 200), 60)
+    stored = Image.frombytes("I;16", (150, 200), noise.tobytes()) if mode == "I;16" else noise.convert(mode)
+    stored.save(out := io.BytesIO(), "JPEG2000")
+    encoded, box, size = out.getvalue(), Box(10, 10, 140, 150), Size(56, 56)
+    picture = EncodedPicture(encoded, DecodeMemory(10_000_000), soon())
+    assert picture.part(box, size).tobytes() == load_image(encoded).part(box, size).tobytes()
+
+
+def test_what_is_decoded_apart_and_broken_is_a_line_and_ends_in_time() -> None:
+    Image.effect_noise((300, 200), 60).save(out := io.BytesIO(), "JPEG2000")
+    memory = DecodeMemory(10_000_000)
+    for encoded, ends in ((out.getvalue()[:3000], soon()), (out.getvalue(), time.monotonic())):
+        with pytest.raises(PictureError) as raised:
+            EncodedPicture(encoded, memory, ends).decode()
+        assert "\n" not in str(raised.value)
+
+
+def test_the_event_loop_goes_on_while_jpeg_2000_is_decoded() -> None:
+    Image.effect_noise((600, 400), 60).convert("RGB").resize((3000, 2000)).save(out := io.BytesIO(), "JPEG2000")
+    picture = EncodedPicture(out.getvalue(), DecodeMemory(200_000_000), soon())
+    thread = threading.Thread(target=picture.part, args=(Box(0, 0, 300, 300), Size(28, 28)))
+    thread.start()
+    turns = 0
+    while thread.is_alive():
+        time.sleep(0.005)
+        turns += 1
+    assert turns > 10

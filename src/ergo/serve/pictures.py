@@ -15,6 +15,7 @@ from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
 from ergo.images.decode import MAX_PIXELS, bytes_of_uri, load_image, load_ranges, read_header
 from ergo.images.picture import Picture
+from ergo.serve.apart import decoded_apart, decodes_apart
 from ergo.serve.fetch import WebFile, fetched, opened
 from ergo.serve.settings import Limits, Sources
 
@@ -49,7 +50,7 @@ class DecodeMemory:
             if picture is None:
                 with ExitStack() as room:
                     room.callback(self._give_back, source.memory)
-                    picture = load_image(source.encoded, source.size.area)
+                    picture = source.decode()
                     finalize(picture, room.pop_all().close)
             yield picture
         finally:
@@ -118,6 +119,15 @@ class EncodedPicture:
         self.encoded, self.size, self.memory, self.ends = encoded, header.size, header.memory, ends
         self.closed = self._as_stored = False
         self._pool = memory
+
+    def decode(self) -> Picture:
+        """All its pixels, in `memory` bytes at most."""
+        if not decodes_apart(self.encoded):
+            return load_image(self.encoded, self.size.area)
+        try:
+            return load_image(decoded_apart(self.encoded, max(self.ends - time.monotonic(), 0)), self.size.area)
+        except ValueError as error:
+            raise PictureError(f"picture is broken: {error}", "broken") from error
 
     def part(self, box: Box, size: Size, fast: bool = False) -> Image.Image:
         with self._pool.decoded(self) as picture:

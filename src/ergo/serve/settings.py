@@ -31,7 +31,7 @@ class Limits:
     heartbeat: float = 5.0
     body: int = 64_000_000
     bodies: int = 160_000_000
-    decode: int = 640_000_000
+    decode: int = 610_000_000
     values: int = 50_000
     messages: int = 500
     pictures: int = 16
