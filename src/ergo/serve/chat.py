@@ -73,7 +73,7 @@ class ImageUrl(Open):
 class Part(Open):
     """One part of a message."""
 
-    type: str
+    type: str = Field(json_schema_extra={"enum": ["text", "image_url"]})
     text: str | None = None
     image_url: ImageUrl | str | None = None
 
@@ -81,7 +81,7 @@ class Part(Open):
 class ChatMessage(Open):
     """One message of the conversation."""
 
-    role: str
+    role: str = Field(json_schema_extra={"enum": ["system", "developer", "user", "assistant"]})
     content: str | list[Part] | None = None
 
 
