@@ -1,6 +1,7 @@
 """CPU time of two looks at a picture, file to request body: this package, an older commit of it, and the alternatives.
 
 python tools/picture_speed.py looks --before b2aaff0 --kinds jpg --megapixels 4,12,48,108
+python tools/picture_speed.py files --keep /tmp/pictures   # before; then looks --keep /tmp/pictures
 python tools/picture_speed.py eval --before b2aaff0 --count 400
 
 The ways take turns, each in processes of its own; a figure is the least of all, for others use the machine too. Likeness is to Pillow's decoder and bicubic
@@ -36,7 +37,7 @@ SAVING: dict[str, dict[str, Any]] = {
     "webp": {"quality": 90, "method": 2},
     "tif": {},
 }
-BUDGET, REPEATS = 640, 3
+BUDGET = 640
 Looks = tuple[Any, Any]
 Way = Callable[[str], tuple[Looks, Callable[[], list[bytes]]]]
 """A file -> the two looks as arrays, and what makes files of them."""
@@ -153,10 +154,10 @@ OURS: dict[str, tuple[bool | None, str]] = {
 }
 
 
-def measured(way: str, path: str, keep: str) -> dict[str, float]:
+def measured(way: str, path: str, keep: str, repeats: str) -> dict[str, float]:
     """Milliseconds of CPU: of the looks, and to the end of the body. The looks go to `keep`."""
     found = defaultdict(list)
-    for repeat in range(REPEATS + 1):
+    for repeat in range(int(repeats) + 1):
         start = time.process_time()
         if way in OURS:
             looks, body = ours(OURS[way][0])(path)
@@ -184,16 +185,19 @@ def likeness(one: Path, other: Path, name: str) -> str:
 
 def compare_looks(args: argparse.Namespace, folder: Path) -> None:
     """The table of `looks`."""
-    environment = {"before": source_of(args.before, folder / "before")}
+    environment = {"before": source_of(args.before, folder / "before")} if args.what == "looks" else {}
     for kind in args.kinds.split(","):
         for megapixels in map(float, args.megapixels.split(",")):
-            path = folder / f"picture.{kind}"
-            photograph(7, megapixels).save(path, **SAVING[kind])
+            path = (args.keep or folder) / f"{megapixels:g}.{kind}"
+            if not path.is_file():
+                photograph(7, megapixels).save(path, **SAVING[kind])
+            if args.what == "files":
+                continue
             found: dict[str, list[dict[str, float]]] = defaultdict(list)
             for number in range(args.rounds):
                 for way in (*OURS, *ALTERNATIVES):
                     keep = str(folder / f"{way}.npz") if not number else "-"
-                    command = [sys.executable, __file__, "measure", way, str(path), keep]
+                    command = [sys.executable, __file__, "measure", way, str(path), keep, str(args.repeats)]
                     done = subprocess.run(command, capture_output=True, text=True, env=environment.get(way))
                     if done.returncode == 0:
                         found[way].append(json.loads(done.stdout))
@@ -279,22 +283,26 @@ def serve() -> None:
 def main() -> None:
     """The command line, and the processes that it starts."""
     if sys.argv[1:2] == ["measure"]:
-        print(json.dumps(measured(*sys.argv[2:5])))
+        print(json.dumps(measured(*sys.argv[2:6])))
         return
     if sys.argv[1:2] == ["serve"]:
         serve()
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("looks", "eval"))
+    parser.add_argument("what", choices=("looks", "eval", "files"))
     parser.add_argument("--before", default="b2aaff0", metavar="COMMIT")
     parser.add_argument("--kinds", default="jpg,png,webp,tif")
     parser.add_argument("--megapixels", default="4,12,48")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the pictures are kept; `files` makes them")
     parser.add_argument("--count", type=int, default=400)
     args = parser.parse_args()
     Image.MAX_IMAGE_PIXELS = None
     with tempfile.TemporaryDirectory() as name:
-        if args.what == "looks":
+        if args.what == "files":
+            compare_looks(args, Path(name))
+        elif args.what == "looks":
             print("| picture | way | looks, ms | with body, ms | a second and core | coarse | close |\n|" + "---|" * 7)
             compare_looks(args, Path(name))
         else:

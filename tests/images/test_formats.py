@@ -16,6 +16,7 @@ from PIL import Image, TiffImagePlugin
 from ergo.core.errors import PictureError
 from ergo.images.decode import load_image
 from ergo.images.formats import register_plugins
+from ergo.images.raster import decoded
 
 GRADIENT = np.dstack([np.tile(np.linspace(20, 230, 96, dtype=np.uint8), (64, 1))] * 3)
 
@@ -98,3 +99,39 @@ def test_without_the_extra_its_package_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install pillow-heif" in done.stdout
     assert "pip install pillow-jxl-plugin" in done.stdout
+
+
+def test_what_libtiff_prints_reaches_no_terminal() -> None:
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(out, "tiff", compression="jpeg")
+    broken = bytearray(out.getvalue())
+    scan = broken.rindex(b"\xff\xda")  # the length that its header claims is none
+    broken[scan + 2 : scan + 4] = b"\0\0"
+    code = """
+import sys
+sys.modules["tifffile"] = None
+from ergo.core.errors import PictureError
+from ergo.images.decode import load_image
+try: load_image(sys.stdin.buffer.read()).pixels
+except PictureError as error: print(error.kind)
+"""
+    plain = "import sys, io\nfrom PIL import Image\ntry: Image.open(io.BytesIO(sys.stdin.buffer.read())).load()\nexcept OSError: pass"
+    done, before = (
+        subprocess.run([sys.executable, "-c", program], input=bytes(broken), capture_output=True, check=True)
+        for program in (code, plain)
+    )
+    assert b"JPEGLib" in before.stderr, "Pillow alone lets it print"
+    assert (done.stdout, done.stderr) == (b"broken\n", b"")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_heic_is_decoded_into_an_array_with_the_pixels_that_pillow_shows(mode: str) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    out = io.BytesIO()
+    Image.effect_noise((130, 70), 50).convert(mode).save(out, "HEIF", quality=80)
+    image = Image.open(out)
+    raster = decoded(image, out)
+    assert raster is not None
+    assert (raster.mode, raster.size) == (image.mode, image.size)
+    assert np.array_equal(raster.array, np.asarray(image))

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ergo.core.errors import ErgoError, PictureError, UsageError
+from ergo.core.errors import PictureError, UsageError
 from ergo.images.decode import MAX_PIXELS, PictureSource, load_image, load_ranges
+from ergo.images.libraries import LibraryFailed, library_errors
 from ergo.images.picture import Picture
 from ergo.images.ranges import BLOCK, Span
 from ergo.images.tiff import is_tiff
@@ -45,14 +46,15 @@ def filesystem(address: str) -> tuple[Any, str]:
     except ImportError as error:
         raise UsageError(f"{address[:200]} is an address: pip install 'ergo-vlm[remote]' to read it") from error
     try:
-        system, path = fsspec.core.url_to_fs(address)
-    except ImportError as error:
+        with library_errors():  # file systems look for credentials here
+            system, path = fsspec.core.url_to_fs(address)
+    except LibraryFailed as error:
+        if not isinstance(error.__cause__, ImportError):
+            raise UsageError(f"{address[:200]} cannot be read: {error}") from error
         protocol = address.split("::")[0].split("://")[0].lower()
         package = _PACKAGES.get(protocol)
-        how = f"pip install {package}" if package else " ".join(str(error).split())
+        how = f"pip install {package}" if package else str(error)
         raise UsageError(f"{address[:200]} needs a package that is not installed: {how}") from error
-    except Exception as error:  # file systems look for credentials here, and raise their libraries' own types
-        raise UsageError(f"{address[:200]} cannot be read: {' '.join(str(error).split())[:300]}") from error
     return system, path
 
 
@@ -124,13 +126,11 @@ class RemoteFile:
 
 @contextmanager
 def reached(address: str) -> Iterator[None]:
-    """The one boundary to storage libraries: what they raise is named, in one line."""
+    """What a storage library raises (no credentials, no host, a refusal) is named, in one line."""
     try:
-        yield
-    except ErgoError:
-        raise
-    except FileNotFoundError as error:
-        raise PictureError(f"there is no file {address}", "missing") from error
-    except Exception as error:  # each protocol's library has its own: no credentials, no host, a refusal
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise PictureError(f"{address} cannot be read: {reason}", "unreadable") from error
+        with library_errors():
+            yield
+    except LibraryFailed as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise PictureError(f"there is no file {address}", "missing") from error
+        raise PictureError(f"{address} cannot be read: {error}", "unreadable") from error

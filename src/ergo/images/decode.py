@@ -22,6 +22,7 @@ from ergo.core.geometry import Size
 from ergo.images import disk
 from ergo.images.disk import PixelsOnDisk, streams_from_disk
 from ergo.images.formats import KINDS, is_camera_raw, not_read, register_plugins
+from ergo.images.libraries import LibraryFailed, library_errors
 from ergo.images.mended import mended
 from ergo.images.picture import DecodedPixels, Picture
 from ergo.images.ranges import BytesInMemory, BytesOnDisk, Ranges
@@ -160,7 +161,7 @@ class Header:
     memory: int
 
 
-_DECODING = {"WEBP": 16, "JPEG2000": 20, "AVIF": 10, "TIFF": 8, "progressive": 10}
+_DECODING = {"WEBP": 16, "JPEG2000": 20, "AVIF": 10, "HEIF": 16, "JXL": 10, "TIFF": 8, "progressive": 10}
 """Bytes a pixel, measured at 24 megapixels with Pillow 13; 4 for all else. Whole canvases, wavelets or coefficients
 are held beside the picture; a turned TIFF is held twice."""
 
@@ -327,15 +328,14 @@ def _image_of_array(array: Any) -> Image.Image:
 
 @contextmanager
 def _decoders(name: str) -> Iterator[None]:
-    """The one boundary to Pillow's decoders: whatever they raise on a broken file ends here, named."""
+    """Whatever Pillow's decoders raise on a broken file ends here, named."""
     try:
-        yield
-    except PictureError:
-        raise
-    except (MemoryError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{name} is too large to be decoded: {error}", "too_large") from error
-    except Exception as error:  # decoders raise a dozen types, and more with each format
-        cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        with library_errors():
+            yield
+    except LibraryFailed as error:
+        if isinstance(error.__cause__, MemoryError | Image.DecompressionBombError):
+            raise PictureError(f"{name} is too large to be decoded: {error}", "too_large") from error
+        cut = isinstance(error.__cause__, EOFError) or "truncated" in str(error).lower()
         raise PictureError(
             f"{name} is cut off: {error}" if cut else f"{name} is broken: {error}", "truncated" if cut else "broken"
         ) from error
@@ -378,8 +378,9 @@ def _decode(image: ImageFile.ImageFile) -> None:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where there is none or where it makes no sense."""
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception as error:  # a picture with broken EXIF is still a picture
-        log.info("EXIF of a picture is broken: %r", error)
+        with library_errors():
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except LibraryFailed as error:  # a picture with broken EXIF is still a picture
+        log.info("EXIF of a picture is broken: %s", error)
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 from collections.abc import Container
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 
+import PIL
 from PIL import Image
 
 KINDS = (
@@ -92,9 +96,23 @@ def is_camera_raw(tags: Container[int], first_page_is_thumbnail: bool) -> bool:
 
 @cache
 def register_plugins() -> None:
-    """Have Pillow know its own formats, and those of the extras that are installed."""
+    """Have Pillow know its own formats, and those of the extras that are installed, and its libtiff say nothing."""
     Image.init()
+    _silence_libtiff()
     with suppress(ImportError):  # then `not_read` names the package
         import_module("pillow_heif").register_heif_opener()
     with suppress(ImportError):
         import_module("pillow_jxl")
+
+
+def _silence_libtiff() -> None:
+    """What libtiff prints on standard error, Pillow raises too, or it concerns no pixel: what is wrong with a picture is
+    said in one line of ours. Where Pillow's libtiff is a part of Pillow itself (Windows), it cannot be reached."""
+    package = Path(PIL.__file__).parent
+    beside = [*package.parent.glob("pillow.libs/libtiff*.so*"), *package.glob(".dylibs/libtiff*.dylib")]
+    name = str(beside[0]) if beside else ctypes.util.find_library("tiff")
+    with suppress(OSError, AttributeError):
+        libtiff = ctypes.CDLL(name)
+        for setter in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
+            setter.restype = ctypes.c_void_p
+            setter(None)

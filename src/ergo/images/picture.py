@@ -22,6 +22,7 @@ from ergo.images import shrink
 from ergo.images.colour import is_plain, stretch_of_image, to_rgb
 from ergo.images.depth import Stretch
 from ergo.images.disk import PixelsOnDisk
+from ergo.images.passes import scaled
 from ergo.images.profile import convert, in_srgb, lab_transform, srgb_transform
 from ergo.images.pyramid import Pyramid
 from ergo.images.raster import Raster
@@ -67,10 +68,7 @@ class Picture:
         """The pixels of `box` shown at `size`: Pillow's `crop(box).resize(size, BICUBIC)` to the bit.
 
         fast: where it is the whole picture, made smaller, to within one level of 255 (shrink.py).
-
-        Pillow narrows first and shortens then. So do we, narrowing strip by strip: neither the box nor
-        the turned or converted picture ever exists at full size. What is widened, and so smaller than
-        what is shown, is left to Pillow: it shortens such a part first.
+        Neither the box nor the turned or converted picture ever exists at full size (passes.py).
         """
         if box.clamped(self.size) != box:
             raise ValueError(f"{box} is not inside {self.name}, {self.size}")
@@ -79,15 +77,8 @@ class Picture:
             return self._reader.part(box, size)
         if fast and isinstance(self._reader, DecodedPixels) and (at_once := self._reader.shrunk(size)):
             return self._reader.finished(at_once)
-        resize = shrink.fast() if fast else shrink.exact
-        narrow = Image.new("RGB", (min(size.width, box.size.width), box.size.height))
-        top = 0
-        for strip in self._reader.strips(box):
-            narrow.paste(resize(strip, (narrow.width, strip.height)), (0, top))
-            top += strip.height
-        if narrow.size != (size.width, size.height):
-            narrow = resize(narrow, (size.width, size.height))
-        return self._reader.finished(narrow)
+        strips = self._reader.strips(box)
+        return self._reader.finished(scaled(strips, box.size, size, fast=shrink.fast() if fast else None))
 
     def as_stored(self) -> Picture:
         """The same picture with its numbers taken for sRGB, whatever its profile says."""

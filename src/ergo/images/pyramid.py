@@ -10,6 +10,7 @@ from typing import Protocol
 from PIL import Image
 
 from ergo.core.geometry import Box, Size
+from ergo.images.passes import scaled, shortens_first
 from ergo.images.profile import in_srgb
 from ergo.images.strips import strips_of
 from ergo.images.turn import TURN, stored_box
@@ -17,9 +18,6 @@ from ergo.images.turn import TURN, stored_box
 MARGIN = 2.0
 """How many pixels of a level there must be, along each side, for one that is shown. Levels are averages of the pixels
 below; scaled down by two once more, what is shown differs little from the same made of the full size."""
-
-
-Edges = tuple[float, float, float, float]
 
 
 class Level(Protocol):
@@ -69,23 +67,19 @@ class Pyramid:
 
     def part(self, box: Box, size: Size) -> Image.Image:
         """The pixels of `box` shown at `size`. Of the largest level: Pillow's `crop(box).resize(size, BICUBIC)` to the
-        bit; as in `Picture.part` it is narrowed band by band, and shortened then."""
+        bit, though it is scaled as it is stored, and turned then."""
         inside, shown = self._stored(box, size)
         level, whole = self.level_for(inside, shown), self.levels[0].size
         x, y = level.size.width / whole.width, level.size.height / whole.height
         left, top, right, bottom = inside.left * x, inside.top * y, inside.right * x, inside.bottom * y
         outer = Box(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)).clamped(level.size)
         assert outer is not None
-        narrow = Image.new("RGB", (min(shown.width, outer.size.width), outer.size.height))
-        at = 0
-        for band in level.bands(outer):
-            edges: Edges = (left - outer.left, 0, min(right - outer.left, outer.size.width), band.height)
-            narrow.paste(band.resize((narrow.width, band.height), Image.Resampling.BICUBIC, edges), (0, at))
-            at += band.height
-        edges = (0.0, top - outer.top, narrow.width, min(bottom - outer.top, outer.size.height))
-        part = narrow.resize((shown.width, shown.height), Image.Resampling.BICUBIC, edges)
-        upright = part.transpose(TURN[self.orientation]) if self.orientation in TURN else part
-        return self.finished(upright)
+        edges = (left - outer.left, top - outer.top,
+                 min(right - outer.left, outer.size.width), min(bottom - outer.top, outer.size.height))  # fmt: skip
+        sideways = self.orientation >= 5
+        seen = Size(outer.size.height, outer.size.width) if sideways else outer.size
+        part = scaled(level.bands(outer), outer.size, shown, edges, shortens_first(seen, size) != sideways)
+        return self.finished(part.transpose(TURN[self.orientation]) if self.orientation in TURN else part)
 
     def strips(self, box: Box) -> Iterator[Image.Image]:
         for strip in strips_of(box):

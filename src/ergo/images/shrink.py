@@ -35,13 +35,6 @@ def uses_fast(wanted: Resize | None, usual: bool) -> bool:
     return there and (usual if wanted is None else wanted == "fast")
 
 
-def exact(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Pillow's own."""
-    from PIL import Image
-
-    return image.resize(size, Image.Resampling.BICUBIC)
-
-
 @cache
 def fast() -> Resizer:
     """For RGB images."""
@@ -67,14 +60,24 @@ def fast() -> Resizer:
 
 
 def shrunk(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image | None:
-    """All of an array at once, in half the time of strip by strip; None where torch is not imported."""
-    return _by_torch(rgb, size) if sys.modules.get("torch") else None
+    """All of an array at once, in half the time of strip by strip; None where torch is not imported, or would warn of
+    an array that must not be written."""
+    from ergo.core.geometry import Size
+    from ergo.images.passes import shortens_first
+
+    if not sys.modules.get("torch") or not rgb.flags.writeable:
+        return None
+    height, width, _ = rgb.shape
+    shortened = shortens_first(Size(width, height), Size(*size))
+    return _by_torch(rgb, *([(width, size[1])] if shortened else []), size)
 
 
-def _by_torch(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+def _by_torch(rgb: NDArray[np.uint8], *sizes: tuple[int, int]) -> Image.Image:
+    """Shrunk to each of these sizes in turn."""
     import torch
     from PIL import Image
 
     pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-    filtered = torch.nn.functional.interpolate(pixels, size[::-1], mode="bicubic", antialias=True)
-    return Image.fromarray(filtered[0].permute(1, 2, 0).contiguous().numpy())
+    for size in sizes:
+        pixels = torch.nn.functional.interpolate(pixels, size[::-1], mode="bicubic", antialias=True)
+    return Image.fromarray(pixels[0].permute(1, 2, 0).contiguous().numpy())

@@ -17,6 +17,7 @@ from PIL import Image
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
 from ergo.images.colour import on_white
+from ergo.images.libraries import LibraryFailed, library_errors
 from ergo.images.pyramid import Pyramid
 from ergo.images.strips import strips_of
 
@@ -40,9 +41,10 @@ class SlideLevel:
         for strip in strips_of(box):
             corner = (round(strip.left * self.downsample), round(strip.top * self.downsample))
             try:
-                found = self.slide.read_region(corner, self.number, (strip.size.width, strip.size.height))
-            except Exception as error:  # OpenSlide's own types, and those of what it reads with
-                raise PictureError(f"{self.name} is broken: {' '.join(str(error).split())}", "broken") from error
+                with library_errors():
+                    found = self.slide.read_region(corner, self.number, (strip.size.width, strip.size.height))
+            except LibraryFailed as error:
+                raise PictureError(f"{self.name} is broken: {error}", "broken") from error
             yield on_white(found.convert("RGB"), found.getchannel("A"))
 
 
@@ -58,19 +60,20 @@ def open_slide(path: Path, formats_left_out: frozenset[str] = TIFFS) -> Pyramid 
     except (ImportError, OSError):  # or its library is not there
         return None
     try:
-        vendor = openslide.OpenSlide.detect_format(str(path))
-        if vendor is None or vendor in formats_left_out:
-            return None
-        slide = openslide.OpenSlide(str(path))
-        profile = slide.color_profile.tobytes() if slide.color_profile else b""
-        sizes = [Size(*dimensions) for dimensions in slide.level_dimensions]
-        return Pyramid(
-            tuple(
-                SlideLevel(slide, number, size, slide.level_downsamples[number], str(path))
-                for number, size in enumerate(sizes)
-            ),
-            profile=profile,
-        )
-    except Exception as error:  # a library on a stranger's file; what comes next says what is wrong with it
-        log.info("%s is not read by OpenSlide: %r", path, error)
+        with library_errors():
+            vendor = openslide.OpenSlide.detect_format(str(path))
+            if vendor is None or vendor in formats_left_out:
+                return None
+            slide = openslide.OpenSlide(str(path))
+            profile = slide.color_profile.tobytes() if slide.color_profile else b""
+            levels = list(zip(slide.level_dimensions, slide.level_downsamples, strict=True))
+    except LibraryFailed as error:  # what comes next says what is wrong with it
+        log.info("%s is not read by OpenSlide: %s", path, error)
         return None
+    return Pyramid(
+        tuple(
+            SlideLevel(slide, number, Size(*dimensions), downsample, str(path))
+            for number, (dimensions, downsample) in enumerate(levels)
+        ),
+        profile=profile,
+    )

@@ -21,6 +21,7 @@ from ergo.core.geometry import Box, Size
 from ergo.images.colour import on_white
 from ergo.images.depth import Stretch, Values, stretch_of
 from ergo.images.formats import is_camera_raw
+from ergo.images.libraries import LibraryFailed, library_errors
 from ergo.images.profile import convert, srgb_transform
 from ergo.images.pyramid import Pyramid
 from ergo.images.ranges import RangeFile, Ranges, read_parts
@@ -116,10 +117,9 @@ class TiffLevel:
         joined = np.zeros((box.size.height, box.size.width, self.samples), self.dtype)
         for number, encoded in tiles.items():
             try:
-                decoded, (plane, _, top, left, _), _ = self.decode(encoded, number, **self.tables)
-            except PictureError:
-                raise
-            except Exception as error:  # codecs raise a dozen types on broken tiles
+                with library_errors():
+                    decoded, (plane, _, top, left, _), _ = self.decode(encoded, number, **self.tables)
+            except LibraryFailed as error:
                 raise PictureError(f"{self.ranges.name} is broken: {error}", "broken") from error
             if decoded is None:  # a tile that a sparse file leaves out
                 continue
@@ -217,12 +217,10 @@ def open_tiff(ranges: Ranges) -> TiffPicture | None:
     except ImportError:
         return None
     try:
-        with tifffile.TiffFile(RangeFile(ranges), name=ranges.name) as file:
-            return _first_picture(file, ranges)
-    except PictureError:
-        raise
-    except Exception as error:  # a library's parser on a stranger's file; Pillow tries next, and says what is wrong
-        log.info("%s is left to Pillow: %r", ranges.name, error)
+        with library_errors(), tifffile.TiffFile(RangeFile(ranges), name=ranges.name) as file:
+            return _first_picture(file, ranges)  # its pages are parsed as they are asked for
+    except LibraryFailed as error:  # Pillow tries next, and says what is wrong
+        log.info("%s is left to Pillow: %s", ranges.name, error)
         return None
 
 
