@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import threading
 import time
@@ -13,6 +14,8 @@ from PIL import Image
 from ergo.core.errors import PictureError
 from ergo.core.geometry import Box, Size
 from ergo.images.decode import load_image
+from ergo.images.ranges import BytesInMemory
+from ergo.images.tiff import open_tiff
 from ergo.serve.pictures import DecodeMemory, EncodedPicture
 
 COST = 400 * 300 * 4
@@ -187,3 +190,18 @@ def test_the_event_loop_goes_on_while_jpeg_2000_is_decoded() -> None:
         time.sleep(0.005)
         turns += 1
     assert turns > 10
+
+
+def test_the_bytes_of_a_tiff_are_gone_with_it() -> None:
+    """Its reader's objects form a cycle: 60 MB would stay until Python looks for such."""
+    pytest.importorskip("tifffile")
+    Image.effect_noise((300, 200), 60).save(out := io.BytesIO(), "TIFF")
+    ranges = BytesInMemory(out.getvalue(), "picture")
+    kept = weakref.ref(ranges)
+    gc.disable()
+    try:
+        open_tiff(ranges)
+        del ranges
+        assert kept() is None
+    finally:
+        gc.enable()

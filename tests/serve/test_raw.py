@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -126,6 +128,48 @@ def test_a_body_that_ends_early_frees_its_place(address: str) -> None:
         with socket.create_connection((host, int(port))) as line:
             line.sendall(HEAD + b"content-length: 100000\r\n\r\n{")
     assert raw(address, HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\n{").startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "responses"])
+def test_who_leaves_at_any_stage_frees_their_place(path: str) -> None:
+    """After part of the head, the head, part of the body, all of it, and each piece of the stream; with FIN and with RST."""
+    content = chat_body("#7", data_uri((8, 8)), stream=True) if path[0] == "c" else {"input": "#7", "stream": True}
+    body = json.dumps(content).encode()
+    whole = HEAD.replace(b"chat/completions", path.encode()) + b"content-length: %d\r\n\r\n" % len(body) + body
+    stages = [(20, 0), (len(whole) - len(body), 0), (len(whole) - 5, 0), *((len(whole), pieces) for pieces in range(5))]
+    with serving(scripted(seconds=0.3)) as address:
+        host, port = address.removeprefix("http://").split(":")
+        for abrupt in (False, True):
+            for sent, pieces in stages:
+                with socket.create_connection((host, int(port))) as line:
+                    line.settimeout(10)
+                    if abrupt:
+                        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    line.sendall(whole[:sent])
+                    for _ in range(pieces):
+                        line.recv(65536)
+        deadline = time.monotonic() + 10
+        while (health := httpx.get(f"{address}/health").json())["in_progress"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert (health["status"], health["crashes"]) == ("ready", 0)
+        again = httpx.post(f"{address}/v1/{path}", content=body, headers={"content-type": "application/json"})
+        assert "7" in again.text
+
+
+def test_the_same_question_many_times_at_once_is_answered_each_time(address: str) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda _: httpx.post(f"{address}/v1/chat/completions", content=BODY,
+                                                   headers={"content-type": "application/json"}).json(), range(32)))  # fmt: skip
+    assert [one["choices"][0]["message"]["content"] for one in found] == ["7"] * 32
+    assert len({one["id"] for one in found}) == 32
+
+
+def test_a_body_in_pieces_of_one_byte_is_read(address: str) -> None:
+    small = json.dumps({"messages": [{"role": "user", "content": "x #7"}]}).encode()
+    pieces = b"".join(b"1\r\n%c\r\n" % one for one in small)
+    found = raw(address, HEAD + b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n", pieces, b"0\r\n\r\n")
+    assert b"200 OK" in found
 
 
 def question(extra: str) -> bytes:

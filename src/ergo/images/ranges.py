@@ -74,6 +74,12 @@ class RangeFile(io.RawIOBase):
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Let go of what it reads from, whoever still holds this file."""
+        super().close()
+        self._blocks.clear()
+        self.__dict__.pop("_ranges", None)
+
     def readable(self) -> bool:
         return True
 

@@ -217,7 +217,7 @@ def open_tiff(ranges: Ranges) -> TiffPicture | None:
     except ImportError:
         return None
     try:
-        with library_errors(), tifffile.TiffFile(RangeFile(ranges), name=ranges.name) as file:
+        with library_errors(), RangeFile(ranges) as whole, tifffile.TiffFile(whole, name=ranges.name) as file:
             return _first_picture(file, ranges)  # its pages are parsed as they are asked for
     except LibraryFailed as error:  # Pillow tries next, and says what is wrong
         log.info("%s is left to Pillow: %s", ranges.name, error)

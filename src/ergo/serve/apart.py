@@ -21,7 +21,7 @@ def decodes_apart(encoded: bytes) -> bool:
 
 
 def decoded_apart(encoded: bytes, seconds: float) -> bytes:
-    """The same picture as a TIFF that is not compressed; ValueError where it is broken, or takes longer."""
+    """The same picture as a file that is not compressed; ValueError where it is broken, or takes longer."""
     try:
         done = subprocess.run([sys.executable, __file__], input=encoded, capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -35,7 +35,8 @@ def main() -> None:
     """From standard input to standard output. Who starts this has judged the header."""
     Image.MAX_IMAGE_PIXELS = None
     with Image.open(io.BytesIO(sys.stdin.buffer.read()), formats=("JPEG2000", "QOI")) as image:
-        image.save(out := io.BytesIO(), "TIFF")
+        kind = "TIFF" if image.mode == "CMYK" else "PNG"
+        image.save(out := io.BytesIO(), kind, compress_level=0)
     sys.stdout.buffer.write(out.getbuffer())
 
 
