@@ -241,7 +241,7 @@ def _orders(sample: Sample, seed: int, order: Order) -> Iterator[tuple[int, Sequ
     if order == "circular" and places:
         yield from ((turned, [*places[turned:], *places[:turned]]) for turned in places)
     elif order == "shuffled" and places:
-        seeds = hashlib.sha256(f"{seed}:{sample.id}".encode()).digest()[:8]
+        seeds = hashlib.sha256(f"{seed}:{sample.id}".encode("utf-8", "surrogatepass")).digest()[:8]
         yield 0, np.random.default_rng(int.from_bytes(seeds)).permutation(len(places)).tolist()
     else:
         yield 0, places

@@ -24,7 +24,8 @@ NAMED, TRUE = (222, 82, 20), (20, 150, 70)  # colours of the region named and of
 
 def picture_path(folder: Path, key: str, look: int) -> Path:
     """Where look number `look` of an evaluation is kept."""
-    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{look}.jpg"
+    name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return folder / f"{name}-{look}.jpg"
 
 
 class SavedExamples:

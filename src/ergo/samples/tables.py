@@ -236,7 +236,7 @@ def fingerprint(*parts: str | bytes) -> str:
     """A short name for what these parts say, the same in every run."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode() if isinstance(part, str) else part)
+        digest.update(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part)
         digest.update(b"\0")
     return digest.hexdigest()[:12]
 
