@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from ergo.viz.lettering import can_shape, draw, is_rtl, length, runs_of
+from ergo.viz.lettering import can_shape, draw, is_rtl, length, report_missing, runs_of
 
 INK, WHITE = (0, 0, 0), (255, 255, 255)
 
@@ -92,16 +92,18 @@ def test_text_of_two_fonts_keeps_its_letters_and_their_order() -> None:
     assert length(text, 30) == sum(face.length(run) for run, face in runs)
 
 
-def test_letters_without_a_font_are_named_once_with_the_way_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_letters_without_a_font_are_named_in_one_line_with_the_way_out(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        drawn("\ue123 x")  # private use: no script's
-        drawn("\ue123 x")
+        assert drawn("\ue123 x").any()  # private use: no script's
+        report_missing("x\n\ue123 \ue124 \ue123")
+        report_missing("x y")
     assert [record.getMessage() for record in caplog.records] == [
-        "there is no font here to draw \ue123 with: save the look as .html, which a browser draws with its own"
+        "there is no font here to draw \ue123\ue124 with: save the look as .html, which a browser draws with its own"
     ]
 
 
 def test_without_layout_a_right_to_left_script_is_named(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert "".join(run for run, _ in runs_of("עצ ok", 30, shaping=False)) == "עצ ok"
+        report_missing("עצ ok", shaping=False)
     assert "save the look as .html" in caplog.text

@@ -2,7 +2,8 @@
 
 Latin letters are in the font that Pillow brings; for the rest the usual fonts of Linux, macOS and Windows are looked
 for by name. Right-to-left scripts, and those whose letters change shape beside each other, need Pillow's Raqm layout.
-What cannot be drawn is logged once, with the way out: a page (.html), which a browser draws with fonts of its own.
+What cannot be drawn is named in one line for a whole picture (`report_missing`), with the way out: a page (.html), which
+a browser draws with fonts of its own.
 """
 
 from __future__ import annotations
@@ -102,13 +103,11 @@ def runs_of(text: str, size: int, shaping: bool | None = None) -> Iterator[tuple
     """`text` in pieces of one font. Spaces and marks go with what they follow. shaping: None for `can_shape`."""
     shaping = can_shape() if shaping is None else shaping
     run, face, rtl = "", _faces(size)[0], is_rtl(text)
-    missing: set[str] = set()
     for letter in text:
-        follows = letter.isspace() or unicodedata.category(letter) in ("Mn", "Mc", "Cf")
+        follows = _follows(letter)
         latin = letter.isascii() and letter.isalpha() and not rtl  # back to the first font; else a line is of one font
         found = face if run and (follows or (face.has(letter) and not latin)) else _face_of(letter, size)
         if found is None or (_is_shaped(letter) and not shaping):
-            missing.add(letter)
             found = face
         if found is not face and run:
             yield run, face
@@ -116,15 +115,23 @@ def runs_of(text: str, size: int, shaping: bool | None = None) -> Iterator[tuple
         run, face = run + letter, found
     if run:
         yield run, face
+
+
+def _follows(letter: str) -> bool:
+    """Whether it is drawn in the font of what stands before it."""
+    return letter.isspace() or unicodedata.category(letter) in ("Mn", "Mc", "Cf")
+
+
+def report_missing(text: str, shaping: bool | None = None) -> None:
+    """One line for all letters of `text` that cannot be drawn here; none if there are none."""
+    shaping = can_shape() if shaping is None else shaping
+    letters = {letter for letter in text if unicodedata.category(letter) != "Cc" and not _follows(letter)}
+    missing = sorted(one for one in letters if _face_of(one, 20) is None or (_is_shaped(one) and not shaping))
     if missing:
-        _report("".join(sorted(missing))[:20])
-
-
-@cache
-def _report(letters: str) -> None:
-    log.warning(
-        "there is no font here to draw %s with: save the look as .html, which a browser draws with its own", letters
-    )
+        shown = "".join(missing[:20]) + ("…" if len(missing) > 20 else "")
+        log.warning(
+            "there is no font here to draw %s with: save the look as .html, which a browser draws with its own", shown
+        )
 
 
 def length(text: str, size: int) -> float:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from ergo.core.geometry import Box, Size
 from ergo.core.view import View
-from ergo.viz.lettering import draw, length
+from ergo.viz.lettering import draw, length, report_missing
 from ergo.viz.palette import LIGHT, Rgb, rgb
 from ergo.viz.story import Look, Story
 
@@ -30,6 +30,8 @@ PAPER, INK, QUIET, FAINT, ACCENT, FAILURE = (
 
 def sheet(story: Story) -> Image.Image:
     """SHEET_WIDTH pixels wide and as high as its text needs."""
+    said = (story.question, *story.choices, *story.reasoning, story.outcome, story.remark, story.source)
+    report_missing("".join((*said, *(look.title + look.caption for look in story.looks))))
     blocks = [
         _text(story.question, 36, INK),
         _text("  ·  ".join(story.choices), 22, QUIET),
