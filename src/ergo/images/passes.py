@@ -57,7 +57,7 @@ def scaled(
     if shortens_first(part, shown) if shorten_first is None else shorten_first:
         shortened = _shortened(strips, part, shown.height, top, bottom)
         return resized(shortened, shown.width, shown.height, (left, 0, right, shown.height))
-    narrow, at = Image.new("RGB", (shown.width, part.height)), 0
+    narrow, at = Image.new("RGB", (shown.width, part.height), None), 0  # None: not filled
     for strip in strips:
         narrow.paste(resized(strip, shown.width, strip.height, (left, 0, right, strip.height)), (0, at))
         at += strip.height

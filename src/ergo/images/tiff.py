@@ -145,7 +145,10 @@ def _shown(values: Values, meaning: Meaning, stretch: Stretch) -> Image.Image:
         colours = 255 - colours
     colours = np.ascontiguousarray(colours)
     image = Image.fromarray(colours[..., 0] if meaning.channels == 1 else colours, meaning.space)
-    image = convert(image, meaning.transform) if meaning.transform else image.convert("RGB")
+    if meaning.transform:
+        image = convert(image, meaning.transform)
+    elif image.mode != "RGB":  # of RGB `convert` makes a copy
+        image = image.convert("RGB")
     if meaning.alpha is None:
         return image
     opaque = values[..., meaning.alpha]
