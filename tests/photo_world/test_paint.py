@@ -9,10 +9,10 @@ from PIL import Image
 from ergo.core.geometry import Box, TokenBudget
 from ergo.photo_world.assets import Assets
 from ergo.photo_world.lessons import CLOSE, COARSE, snapped
-from ergo.photo_world.pages import SIGN, THING
+from ergo.photo_world.pages import SIGN, STICKER, THING
 from ergo.photo_world.paint import labels_under, paint
 from ergo.photo_world.questions import region_of
-from ergo.photo_world.scene import compose
+from ergo.photo_world.scene import STICKER_COLOURS, compose
 from ergo.photo_world.texts import CHARACTERS
 
 
@@ -95,3 +95,33 @@ def test_close_views_cost_what_they_may(test_assets: Assets) -> None:
             size = CLOSE.fit(box.size)
             assert CLOSE.cost(size) <= CLOSE.max_tokens
             assert sign.letter * size.height / box.size.height >= 11
+
+
+def test_a_sticker_is_where_its_label_is(test_assets: Assets) -> None:
+    """Its colour is under its label, and hardly anywhere else on the plate."""
+    from dataclasses import replace
+
+    seen = 0
+    for seed in range(12):
+        scene = compose(seed, test_assets)
+        for sign in scene.signs:
+            if not sign.sticker:
+                continue
+            apart = np.abs(np.subtract(STICKER_COLOURS[sign.sticker.colour], [sign.ground, sign.ink])).mean(1)
+            if apart.min() < 60:  # hardly to be seen on its plate, or of the colour of the letters
+                continue
+            box, bare = sign.box, replace(scene, things=(), strays=(replace(sign, sticker=None, glare=0.0),))
+            with_it = replace(scene, things=(), strays=(replace(sign, glare=0.0),))
+            size = TokenBudget(200, 100, 28).fit(box.size)
+            codes, _ = labels_under(with_it, test_assets, box, size)
+            label = STICKER[sign.sticker.colour, sign.sticker.shape]
+            assert (codes == label).any()
+            assert not (labels_under(bare, test_assets, box, size)[0] == label).any()
+            pixels = np.asarray(paint(with_it, test_assets, box, size), np.float32)
+            under = np.repeat(np.repeat(codes == label, 14, 0), 14, 1)
+            colour = np.array(STICKER_COLOURS[sign.sticker.colour], np.float32)
+            far = np.abs(pixels - colour).mean(2)
+            assert (far[under] < 40).mean() > 0.2, (seed, sign.sticker)  # a star fills a third of its square
+            assert (far[under] < 40).mean() > 3 * (far[~under] < 40).mean(), (seed, sign.sticker)
+            seen += 1
+    assert seen > 3

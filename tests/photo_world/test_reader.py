@@ -25,16 +25,27 @@ from ergo.images.picture import Picture  # noqa: E402
 from ergo.photo_world import found  # noqa: E402
 from ergo.photo_world.assets import Assets  # noqa: E402
 from ergo.photo_world.dataset import make_samples  # noqa: E402
-from ergo.photo_world.evaluate import TOTAL, error_rate, jobs, measure, report  # noqa: E402
 from ergo.photo_world.evaluate import _png as png  # noqa: E402
+from ergo.photo_world.evaluate import error_rate, jobs, measure, report, total  # noqa: E402
 from ergo.photo_world.kinds import KINDS  # noqa: E402
-from ergo.photo_world.learner import ATTENTION_LAYER, Learner, load_start, save_heads  # noqa: E402
-from ergo.photo_world.lessons import CLOSE, COARSE, GROUPS, Mix, empty_lesson, make_talks, scene_lesson, words_lesson  # noqa: E402
-from ergo.photo_world.model import CANNOT_TELL, make_config, make_model, make_tokenizer, save  # noqa: E402
-from ergo.photo_world.pages import PATCH, Crop, make_word  # noqa: E402
+from ergo.photo_world.learner import ATTENTION_LAYER, Learner, load_start, save_heads, words_of_labels  # noqa: E402
+from ergo.photo_world.lessons import (  # noqa: E402
+    CLOSE,
+    COARSE,
+    GROUPS,
+    Mix,
+    empty_lesson,
+    find,
+    make_talks,
+    scene_lesson,
+    shaken,
+    words_lesson,
+)
+from ergo.photo_world.model import CANNOT_TELL, GRID, make_config, make_model, make_tokenizer, save  # noqa: E402
+from ergo.photo_world.pages import LABELS, PATCH, STICKER, THING, Crop, make_word  # noqa: E402
 from ergo.photo_world.paint import paint  # noqa: E402
 from ergo.photo_world.place_heads import start_place_heads  # noqa: E402
-from ergo.photo_world.questions import CATEGORIES, all_words  # noqa: E402
+from ergo.photo_world.questions import CATEGORIES, all_words, kinds_questioned_in, region_of  # noqa: E402
 from ergo.photo_world.rows import HEADS, IGNORED, PLACE_HEADS, Rows  # noqa: E402
 from ergo.photo_world.scene import compose  # noqa: E402
 from ergo.photo_world.tower import in_tower_order, merge, patches_of, see  # noqa: E402
@@ -219,7 +230,7 @@ def test_an_evaluation_asks_every_sample_in_every_way_and_keeps_what_was_said(
         (s.id, c) for s in samples for c in ("two_looks", "one_look", "true_region") if s.region or c != "true_region"
     ]
     assert asked == sorted(expected)
-    assert all(row["tokens"] <= TOTAL.max_tokens for row in rows)
+    assert all(row["tokens"] <= total().max_tokens for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -310,8 +321,71 @@ def test_lessons_of_close_views_ask_for_what_stands_in_them(tokenizer: Any, trai
             assert len(tokenizer(words, add_special_tokens=False)["input_ids"]) == 1
 
 
+def test_weights_from_before_a_label_came_start_where_they_were(tokenizer: Any, tmp_path: Path) -> None:
+    """The labels of stickers are the last of the table; a start that has none of them keeps all the others."""
+    kept = Learner(small_model(tokenizer, seed=1), tokenizer)
+    save(tmp_path, kept.model, tokenizer)
+    before = LABELS - len(STICKER)
+    kept.labels.head.weight = torch.nn.Parameter(kept.labels.head.weight[:before].detach().clone())
+    kept.labels.head.bias = torch.nn.Parameter(kept.labels.head.bias[:before].detach().clone())
+    save_heads(kept, tmp_path)
+    other = Learner(small_model(tokenizer, seed=2), tokenizer)
+    afresh = other.labels.head.weight[before:].detach().clone()
+    load_start(other, tmp_path)
+    assert torch.allclose(other.labels.head.weight[:before], kept.labels.head.weight, atol=1e-3)
+    assert torch.equal(other.labels.head.weight[before:], afresh)
+
+
+def test_a_sticker_is_called_by_its_colour_and_by_its_shape(tokenizer: Any) -> None:
+    words, called = words_of_labels(tokenizer)
+    assert torch.allclose(called.sum(1), torch.ones(LABELS))
+    spoken = tokenizer.decode(words[called[STICKER["red", "star"]] > 0])
+    assert sorted(spoken.split()) == ["red", "star"]
+    assert tokenizer.decode([words[called[THING["bus"]].argmax()]]) == " bus"
+
+
+def test_every_kind_is_looked_for_whatever_the_split_asks_about(train_assets: Assets) -> None:
+    """Kinds that only other splits ask about are found, and missed, because of a question too."""
+    others = set(KINDS) - set(kinds_questioned_in("train"))
+    found, missed = set(), set()
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        posed = find(rng, compose(seed, train_assets, (2.0, 2.1)))
+        (missed if posed.missing else found).add(posed.missing or posed.mentioned[0].kind)
+    assert found & others
+    assert missed & others
+
+
+def test_a_shaken_region_is_at_most_a_step_and_a_fifth_off(train_assets: Assets) -> None:
+    rng = np.random.default_rng(0)
+    off = []
+    for seed in range(40):
+        scene = compose(seed, train_assets, (2.0, 2.1))
+        good = region_of(scene, scene.signs[0].box)
+        moved = shaken(rng, good, scene.size)
+        step = np.array([scene.size.width, scene.size.height] * 2) * GRID / 1000
+        off.append((np.array(moved.corners) - good.corners) / step)
+    assert np.abs(off).max() <= 1.3
+    assert np.abs(off).mean() > 0.4
+
+
+def test_reinforcement_learning_draws_the_worlds_questions() -> None:
+    """By the name that the recipe gives; each number is the same question whenever it is drawn."""
+    from ergo.rl.source import source_of
+
+    source = source_of("ergo.photo_world.dataset:training", 16, 3)
+    assert len(source) == 16
+    for number in (0, 7):
+        sample, again = source[number], source[number]
+        assert sample.question == again.question
+        assert isinstance(sample.image, Picture)
+        assert sample.category == CATEGORIES[number]
+        assert (sample.region is None) == (sample.category == "none")
+    assert {source.identity} == {source_of("ergo.photo_world.dataset:training", 16, 3).identity}
+
+
 def test_the_found_photographs_are_annotated_inside_of_what_is_fetched() -> None:
-    for file, count in ((found.TEXT, 30), (found.FOREIGN, 40)):
+    for file, count in ((found.TEXT, 50), (found.FOREIGN, 40)):
         rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
         assert len(rows) == count
         for row in rows:

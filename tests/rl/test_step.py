@@ -232,6 +232,19 @@ def test_a_verifier_that_cannot_tell_stops_the_run_before_its_first_step(tmp_pat
     assert sorted(rows(tmp_path)) == [1]
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere", "is not a file"),
+        ("no.such.module:data", "cannot be imported"),
+        ("ergo.rl.source:nothing", "cannot be imported"),
+    ],
+)
+def test_data_that_is_not_there_is_named(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        source_of(name, 8)
+
+
 def test_ids_that_stand_twice_are_refused(tmp_path: Path) -> None:
     files(tmp_path, broken=0)
     path = tmp_path / "samples.jsonl"

@@ -1,6 +1,6 @@
 """How a checkpoint does on the world of photographs: two looks, one look at the same total, the true region alone.
 
-    python -m ergo.photo_world.evaluate CHECKPOINT --split test --count 200
+    python -m ergo.photo_world.evaluate CHECKPOINT --split test --count 200 [--close 72]
     python -m ergo.photo_world.evaluate CHECKPOINT --words 200
 
 Every number comes from the product's own flows over the product's own backend, on pictures at full size. --words
@@ -45,7 +45,10 @@ from ergo.traces.run import run
 
 log = logging.getLogger(__name__)
 
-TOTAL = TokenBudget(COARSE.max_tokens + CLOSE.max_tokens, 4, SIDE)
+
+def total(close: TokenBudget = CLOSE) -> TokenBudget:
+    """What both looks may cost together: the budget of the one look that they are compared with."""
+    return TokenBudget(COARSE.max_tokens + close.max_tokens, 4, SIDE)
 
 
 def error_rate(answered: str, truth: str) -> float:
@@ -62,10 +65,10 @@ def error_rate(answered: str, truth: str) -> float:
     return min(row[-1] / len(truth), 1.0)
 
 
-def jobs(samples: Iterable[Sample], backend: TransformersBackend) -> Iterator[Job]:
-    """Every sample under every condition; the true region only where there is one."""
-    looks = LookConfig(backend.family, COARSE, CLOSE, Sampling(max_tokens=48))
-    once = replace(looks, coarse=TOTAL)
+def jobs(samples: Iterable[Sample], backend: TransformersBackend, close: TokenBudget = CLOSE) -> Iterator[Job]:
+    """Every sample under every condition; the true region only where there is one. close: budget of the second look."""
+    looks = LookConfig(backend.family, COARSE, close, Sampling(max_tokens=48))
+    once = replace(looks, coarse=total(close))
     for sample in samples:
         question = Question(sample.question, sample.choices)
         yield (sample, "two_looks"), _maker(sample, question, looks)
@@ -167,24 +170,25 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--words", type=int, default=0)
+    parser.add_argument("--close", type=int, default=CLOSE.max_tokens, help="vision tokens of the second look")
     parser.add_argument("--samples", type=Path, help="a JSONL that photo_world.dataset wrote (default: drawn anew)")
     parser.add_argument("--out", type=Path, help="a JSONL of every reply")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     backend = TransformersBackend.open(args.checkpoint, LocalSettings(batch_size=16))
-    assets = assets_of(args.split)
+    assets, close = assets_of(args.split), replace(CLOSE, max_tokens=args.close)
     if args.words:
         report(measure(run(word_jobs(word_samples(assets, args.words), backend), backend, 16)), args.out)
         return
     if args.samples:
         kept = islice(read_samples(args.samples), args.count)
-        report(measure(run(jobs(kept, backend), backend, 16)), args.out)
+        report(measure(run(jobs(kept, backend, close), backend, 16)), args.out)
         return
     with tempfile.TemporaryDirectory() as folder:
         samples = make_samples(assets, args.count, Path(folder))
         absolute = (replace(sample, image=Path(folder).parent / str(sample.image)) for sample in samples)
-        report(measure(run(jobs(absolute, backend), backend, 16)), args.out)
+        report(measure(run(jobs(absolute, backend, close), backend, 16)), args.out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m ergo.photo_world.found CHECKPOINT [--out ROWS.jsonl]
 
-`found_text.jsonl` holds 30 questions about what stands in 16 photographs, with the box of the text; `foreign.jsonl`
+`found_text.jsonl` holds 50 questions about what stands in 31 photographs, with the box of the text; `foreign.jsonl`
 40 questions about 25 pictures of anything. The pictures come from the sources of Debian packages, fetched by name
 into the cache (`apt-get source`; 130 MB, once), and are never trained on and never part of the package.
 """

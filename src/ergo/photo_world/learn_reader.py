@@ -51,14 +51,14 @@ def train(
         load_start(learner, start)
         if place_heads:
             start_place_heads(learner, assets, seed)
-    journal = Journal(out / "log.jsonl", 25)
+    journal = Journal(out / "log.jsonl", 20)
     for step in range(first, steps):
         rows = [learner.rows.row(talks) for talks in make_talks(assets, mix, seed, step)]
         with half_products():
             loss, notes = learner.loss(rows, attention_weight, patch_label_weight, make_pages(assets, mix, seed, step))
-        norm = optimisers.step(loss, rate_share(step, 30, steps))
+        norm = optimisers.step(loss, rate_share(step, min(30, steps // 10), steps))
         journal.note(step, norm=norm, **notes)
-        if (step + 1) % 100 == 0 or step + 1 == steps:
+        if (step + 1) % 20 == 0 or step + 1 == steps:
             save_state(out / "state.pt", step + 1, learner.modules, optimisers)
             save(out / "checkpoint", model, tokenizer)
 

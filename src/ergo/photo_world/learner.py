@@ -19,14 +19,17 @@ from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.lessons import GROUPS
 from ergo.photo_world.lettering import NOTHING
 from ergo.photo_world.model import GRID
-from ergo.photo_world.pages import MERGE, PATCH, SIGN, Crop
+from ergo.photo_world.pages import LABELS, MERGE, PATCH, SIGN, STICKER, THING, Crop
 from ergo.photo_world.rows import HEADS, IGNORED, Row, Rows
+from ergo.photo_world.scene import STICKER_COLOURS, STICKER_SHAPES
 from ergo.photo_world.tower import float_attention, in_tower_order, merge, patches_of, see
 from ergo.photo_world.training import share_right
 from ergo.tiny.packing import attention
 
 ATTENTION_LAYER = 1  # whose heads are supervised
 HEADS_FILE = "heads.safetensors"
+
+FIRST_STICKER = min(STICKER.values())
 
 FLOAT_ATTENTION = "ergo_float_attention"
 
@@ -109,8 +112,7 @@ class Learner:
         self.labels, self.order, self.place = LabelHead(width), OrderHead(width), PlaceHead(width)
         self.rows = Rows(tokenizer, GROUPS)
         self.spread = softened(tokenizer)
-        spoken = [tokenizer.pad_token, "Ġsign", *(f"Ġ{kind}" for kind in KINDS)]  # labels 0, SIGN, SIGN + 1, ...
-        self.names = torch.tensor(tokenizer.convert_tokens_to_ids(spoken))
+        self.names, self.called = words_of_labels(tokenizer)
         self.value = torch.full((len(tokenizer),), -(10**6))
         for token, (_, value) in coordinate_values(tokenizer).items():
             self.value[token] = value
@@ -206,25 +208,25 @@ class Learner:
         named = logits.detach().argmax(-1)
         notes["place"] = float(where.detach())
         notes["letters"] = share_right(named, codes, (codes > NOTHING) & (codes < SIGN))
-        notes["things"] = share_right(named, codes, codes > SIGN)
+        notes["things"] = share_right(named, codes, (codes > SIGN) & (codes < FIRST_STICKER))
+        notes["stickers"] = share_right(named, codes, codes >= FIRST_STICKER)
         notes["labels"] = float(loss.detach())
         return tokens, loss
 
     def _name(self, tokens: torch.Tensor, codes: np.ndarray) -> torch.Tensor:
-        """Loss of telling, by the language model's own embeddings, which thing or sign each vision token shows.
+        """Loss of telling, by the language model's own embeddings, which thing, sign or sticker a vision token shows.
 
-        So a word finds what it names by likeness from the start, instead of learning eighty pairs by attention.
+        So a word finds what it names by likeness from the start, instead of learning ninety pairs by attention.
         tokens [B, n, width]; codes [B, patch rows, patch columns].
         """
         count, rows, columns = codes.shape
         patches = codes.reshape(count, rows // MERGE, MERGE, columns // MERGE, MERGE)
-        labels = torch.from_numpy(patches.max((2, 4)).reshape(count, -1)).long()
-        labels = torch.where(labels >= SIGN, labels - SIGN + 1, 0)
+        called = self.called[torch.from_numpy(patches.max((2, 4)).reshape(count, -1)).long()]
         width = tokens.shape[-1]
         words = self.model.model.language_model.embed_tokens(self.names)
         logits = torch.nn.functional.layer_norm(tokens, (width,)) @ words.T
-        losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none")
-        weights = torch.where(labels.flatten() == 0, 0.1, 1.0)
+        losses = -(called * logits.float().log_softmax(-1)).sum(-1)
+        weights = torch.where(called[..., 0] > 0, 0.1, 1.0)
         mean: torch.Tensor = (losses * weights).sum() / weights.sum()
         return mean
 
@@ -277,6 +279,22 @@ def collate(rows: list[Row], pad: int) -> tuple[torch.Tensor, ...]:
     return ids, labels, branch, group, positions
 
 
+def words_of_labels(tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids [n] of the words that name what a label stands for, the first of them for nothing to be named, and
+    how far each names each label [LABELS, n]: a sticker is named by its colour and by its shape."""
+    words = ["", "sign", *KINDS, *STICKER_COLOURS, *STICKER_SHAPES]
+    ids = tokenizer.convert_tokens_to_ids([tokenizer.pad_token, *("Ġ" + word for word in words[1:])])
+    called = torch.zeros(LABELS, len(words))
+    called[:SIGN, 0] = 1
+    called[SIGN, 1] = 1
+    for kind, label in THING.items():
+        called[label, words.index(kind)] = 1
+    for both, label in STICKER.items():
+        for word in both:
+            called[label, words.index(word)] = 0.5
+    return torch.tensor(ids), called
+
+
 def load_start(learner: Learner, start: Path) -> None:
     """Weights of an earlier part: of the tower alone after letters, of everything after words or from an export."""
     if not (start / "state.pt").is_file():
@@ -285,7 +303,7 @@ def load_start(learner: Learner, start: Path) -> None:
     kept = torch.load(start / "state.pt", map_location="cpu", weights_only=True)["modules"]
     if len(kept) > 2:
         for module, weights in zip(learner.modules, kept, strict=False):  # heads that came later start afresh
-            module.load_state_dict(weights)
+            _load(module, weights)
         return
     tower = {
         name.removeprefix("model.visual."): weight
@@ -293,7 +311,16 @@ def load_start(learner: Learner, start: Path) -> None:
         if name.startswith("model.visual.")
     }
     learner.model.model.visual.load_state_dict(tower)
-    learner.labels.load_state_dict(kept[1])
+    _load(learner.labels, kept[1])
+
+
+def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Labels that came later (at the end of the table) start afresh."""
+    own = module.state_dict()
+    for name, weight in weights.items():
+        if 0 < len(weight) < len(own[name]):
+            weights = weights | {name: torch.cat([weight, own[name][len(weight) :]])}
+    module.load_state_dict(weights)
 
 
 def save_heads(learner: Learner, folder: Path) -> None:
@@ -314,4 +341,4 @@ def _load_export(learner: Learner, folder: Path) -> None:
     heads = load_file(folder / HEADS_FILE)
     for number, module in enumerate(learner.modules[1:], 1):
         mine = {name: weight.float() for name, weight in heads.items() if name.startswith(f"{number}.")}
-        module.load_state_dict({name.split(".", 1)[1]: weight for name, weight in mine.items()})
+        _load(module, {name.split(".", 1)[1]: weight for name, weight in mine.items()})

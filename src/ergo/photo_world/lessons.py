@@ -23,11 +23,15 @@ from ergo.photo_world.assets import Assets
 from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.lettering import develop
 from ergo.photo_world.model import CANNOT_TELL, GRID
-from ergo.photo_world.pages import MERGE, PATCH, THING, Crop, a_ground, make_page, make_word
+from ergo.photo_world.pages import MERGE, PATCH, STICKER, THING, Crop, a_ground, make_page, make_word
 from ergo.photo_world.paint import centres_under, labels_under, paint, patches_in
 from ergo.photo_world.questions import (
     CATEGORIES,
+    CHOICE,
+    COLOUR,
     READ,
+    RELATION,
+    SHAPE,
     PosedQuestion,
     kinds_questioned_in,
     pose,
@@ -42,12 +46,17 @@ NEED_CLOSE = tuple(category for category in CATEGORIES if category not in ("coar
 GROUPS = ("word", "places", "region", "answer", "empty")
 SIDE = PATCH * MERGE
 COARSE = TokenBudget(100, 4, SIDE)
-CLOSE = TokenBudget(72, 28, SIDE)
+CLOSE = TokenBudget(120, 28, SIDE)
+LESS_CLOSE = TokenBudget(72, 28, SIDE)
 PAGE = (196, 140)
 WORD_SHAPES = ((252, 112), (224, 84), (308, 84), (196, 140), (252, 84), (336, 84), (280, 112))
 TIGHT_SHAPES = ((140, 56), (168, 56), (196, 56), (224, 56), (168, 84))
 TIGHT = 0.6  # of the steps with words: crops with little beside the word cost a third of the others'
 
+
+WHERE = "Where is the {kind}?"
+FINDS = 3  # talks about where a thing is, of each coarse view
+SECOND_LOOKS = 0.7  # share of the talks of the lesson of looks that have one
 
 NOT_THERE = Piece(" no", what="nothing")
 
@@ -78,7 +87,7 @@ def make_talks(assets: Assets, mix: Mix, seed: int, step: int) -> list[list[Talk
         return empty_lesson(rng, assets, 48)
     rows = []
     close = draw >= mix.words + mix.places
-    for number in range(4 if close else 6):
+    for number in range(2 if close else 6):
         scene = compose(seed * 10**7 + step * 10 + number, assets)
         rows.append(scene_lesson(rng, assets, scene, mix.hardness, 6, close))
     return rows
@@ -117,7 +126,7 @@ def empty_lesson(rng: np.random.Generator, assets: Assets, count: int) -> list[l
     for _ in range(count):
         nothing = np.zeros((4, 6), np.uint8)
         crop = Crop(np.asarray(a_ground(rng, assets, 6 * PATCH, 4 * PATCH)), nothing, nothing)
-        posed = pose_unanswerable(rng, names[int(rng.integers(len(names)))])
+        posed = pose_unanswerable(rng, names[int(rng.integers(len(names)))], in_vain(rng))
         rows.append([(Turn(crop, f"{posed.question} Where?", say_absence(posed), "empty"),)])
     return rows
 
@@ -132,7 +141,7 @@ def crops_lesson(rng: np.random.Generator, assets: Assets, hardness: float, firs
             if posed and posed.region and len(rows) < 3 * (number + 1):
                 good = region_of(scene, posed.region)
                 box = snapped(good if rng.random() < 0.5 else shaken(rng, good, scene.size), scene.size)
-                crop = view(rng, assets, scene, box, CLOSE.fit(box.size), hardness)
+                crop = view(rng, assets, scene, box, a_budget(rng).fit(box.size), hardness)
                 rows.append([(Turn(crop, with_options(posed), say_answer(scene, posed, crop, box), "answer"),)])
     return rows
 
@@ -151,6 +160,11 @@ def spell(text: str, crop: Crop, within: np.ndarray | None = None) -> tuple[Piec
     return Piece("<answer>"), *letters, Piece("</answer>")
 
 
+def a_budget(rng: np.random.Generator) -> TokenBudget:
+    """Of a close view: letters are learnt at several heights."""
+    return CLOSE if rng.random() < 0.65 else LESS_CLOSE
+
+
 def view(rng: np.random.Generator, assets: Assets, scene: Scene, box: Box, size: Size, hardness: float) -> Crop:
     """A part of a scene as the model is shown it, with a camera's faults."""
     image = develop(rng, paint(scene, assets, box, size), 0.6 * hardness)
@@ -165,14 +179,36 @@ def scene_lesson(
     whole = Box.whole(scene.size)
     coarse = view(rng, assets, scene, whole, COARSE.fit(scene.size), hardness)
     talks: list[Talk] = [(Turn(coarse, "What is where?", say_places(scene, coarse), "places"),)]
+    finds = [find(rng, scene) for _ in range(FINDS)]
+    talks += [talk_about(rng, assets, scene, coarse, posed, hardness, False) for posed in finds]
     for _ in range(4 * questions):
         posed = pose_any(rng, scene, CATEGORIES)
         if posed is None:
             continue
-        talks.append(talk_about(rng, assets, scene, coarse, posed, hardness, close and len(talks) % 2 == 1))
-        if len(talks) > questions:
+        again = close and rng.random() < SECOND_LOOKS
+        talks.append(talk_about(rng, assets, scene, coarse, posed, hardness, again))
+        if len(talks) > questions + FINDS:
             break
     return talks
+
+
+def in_vain(rng: np.random.Generator) -> tuple[str, ...]:
+    """Forms for a question in vain: of every category, for a category that is never asked in vain is never refused, and
+    one that often is, too often."""
+    return () if rng.random() < 0.5 else (CHOICE, COLOUR, SHAPE, *RELATION)
+
+
+def find(rng: np.random.Generator, scene: Scene) -> PosedQuestion:
+    """Where a thing is, of any kind, or that there is none. Without this the kinds that only other splits ask about were
+    never looked for because of a question, and were said not to be there."""
+    there = {thing.kind: thing for thing in scene.things}
+    kinds = list(there) if rng.random() < 0.5 else [kind for kind in KINDS if kind not in there]
+    kind = kinds[int(rng.integers(len(kinds)))]
+    question = WHERE.format(kind=kind)
+    if kind not in there:
+        return PosedQuestion("none", question, CANNOT_TELL, (), None, (), None, 0, missing=kind)
+    box = there[kind].box.clamped(scene.size)
+    return PosedQuestion("coarse", question, "", (), box, (there[kind],), None, 0)
 
 
 def talk_about(
@@ -187,10 +223,12 @@ def talk_about(
     """The conversation about one question. Half of the second looks see a region a little off, and the first look
     is not taught then: reading is learnt from regions as the model will name them."""
     if posed.region is None:
+        if posed.missing and posed.question != WHERE.format(kind=posed.missing):
+            posed = pose_unanswerable(rng, posed.missing, in_vain(rng))
         first = Turn(coarse, f"{posed.question} Where?", say_absence(posed, scene, coarse), "region")
         if not close:
             return (first,)
-        again = view(rng, assets, scene, Box.whole(scene.size), CLOSE.fit(scene.size), hardness)
+        again = view(rng, assets, scene, Box.whole(scene.size), a_budget(rng).fit(scene.size), hardness)
         return first, Turn(again, posed.question, (Piece(f"<answer>{CANNOT_TELL}</answer>"),), "answer")
     exact = not close or rng.random() < 0.5
     good = region_of(scene, posed.region)
@@ -198,7 +236,7 @@ def talk_about(
     first = Turn(coarse, f"{posed.question} Where?", say_region(scene, posed, coarse, box), "region", taught=exact)
     if not close:
         return (first,)
-    crop = view(rng, assets, scene, box, CLOSE.fit(box.size), hardness)
+    crop = view(rng, assets, scene, box, a_budget(rng).fit(box.size), hardness)
     return first, Turn(crop, with_options(posed), say_answer(scene, posed, crop, box), "answer")
 
 
@@ -269,7 +307,11 @@ def say_answer(scene: Scene, posed: PosedQuestion, crop: Crop, box: Box) -> tupl
         return (Piece(f"<answer>{CANNOT_TELL}</answer>"),)
     if posed.sign and posed.answer == posed.sign.text.upper():
         return spell(posed.answer, crop, patches_in(crop, box, posed.sign.box))
-    return (Piece(f"<answer> {posed.answer}</answer>"),)  # with a space it is one token
+    under: tuple[int, ...] = ()
+    if posed.sign and posed.sign.sticker and posed.category in ("attribute", "relation"):
+        label = STICKER[posed.sign.sticker.colour, posed.sign.sticker.shape]
+        under = tokens_with(crop, (crop.codes == label) & patches_in(crop, box, posed.sign.box))
+    return Piece("<answer>"), Piece(f" {posed.answer}", under), Piece("</answer>")  # with a space it is one token
 
 
 # ── regions ────────────────────────────────────────────────────────────────────────────────────
@@ -285,14 +327,14 @@ def snapped(box: Box, size: Size) -> Box:
 
 
 def shaken(rng: np.random.Generator, box: Box, size: Size) -> Box:
-    """`box` moved by up to a sixth of its sides and a little larger or smaller, inside the picture."""
-    width, height = box.size.width, box.size.height
-    dx, dy = rng.uniform(-0.17, 0.17, 2)
-    grow = rng.uniform(-0.05, 0.25)
+    """`box` as the model may name it: each edge up to a grid step off, as often at random as all to one side."""
+    step_x, step_y = size.width * GRID / 1000, size.height * GRID / 1000
+    left, right = rng.uniform(-1.2, 1.2, 2) if rng.random() < 0.5 else np.repeat(rng.uniform(-1.2, 1.2), 2)
+    top, bottom = rng.uniform(-1.2, 1.2, 2) if rng.random() < 0.5 else np.repeat(rng.uniform(-1.2, 1.2), 2)
     moved = Box(
-        round(box.left + (dx - grow) * width),
-        round(box.top + (dy - grow) * height),
-        round(box.right + (dx + grow) * width),
-        round(box.bottom + (dy + grow) * height),
+        round(box.left + left * step_x),
+        round(box.top + top * step_y),
+        round(max(box.right + right * step_x, box.left + (left + 1) * step_x)),
+        round(max(box.bottom + bottom * step_y, box.top + (top + 1) * step_y)),
     )
     return moved.clamped(size) or box

@@ -6,6 +6,7 @@ times sooner than from crops of one word.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 from ergo.photo_world.assets import Assets
 from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.lettering import CODES, Seen, Sheet, load_font, photograph, text_size, two_colours
+from ergo.photo_world.scene import STICKER_COLOURS, STICKER_SHAPES
 from ergo.photo_world.texts import TEXT_KINDS, make_text
 
 PATCH = 14  # side in pixels of what one label is about
@@ -21,7 +23,11 @@ MERGE = 2  # patches per token side
 MARGIN = 24  # pixels of a sheet around what is seen of it
 SIGN = len(CODES) + 1  # the label of a text that is too small to be read
 THING = {name: SIGN + number for number, name in enumerate(KINDS, 1)}
-LABELS = SIGN + len(KINDS) + 1
+STICKER = {
+    (colour, shape): SIGN + len(KINDS) + number
+    for number, (colour, shape) in enumerate(itertools.product(STICKER_COLOURS, STICKER_SHAPES), 1)
+}
+LABELS = SIGN + len(KINDS) + len(STICKER) + 1
 
 
 @dataclass(frozen=True)

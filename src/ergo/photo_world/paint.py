@@ -14,11 +14,12 @@ from PIL import Image, ImageDraw, ImageEnhance
 from ergo.core.geometry import Box, Size
 from ergo.photo_world.assets import Assets
 from ergo.photo_world.lettering import CODES, load_font, text_size
-from ergo.photo_world.pages import MERGE, PATCH, SIGN, Crop
+from ergo.photo_world.pages import MERGE, PATCH, SIGN, STICKER, Crop
 from ergo.photo_world.pages import THING as THING_LABEL
 from ergo.photo_world.scene import STICKER_COLOURS, Scene, Sign, Thing
 
 LEGIBLE = 11  # pixels: letters that are lower than this are labelled as a sign, not as characters
+STICKER_RADIUS, STICKER_PLACE = 0.6, 1.1  # of the letters' height: its size, its middle's distance from the plate's end
 DRAWN = 24  # pixels: the least height at which letters are drawn before they are shrunk
 
 
@@ -74,8 +75,8 @@ def _flat(sign: Sign, letter: int) -> Image.Image:
         (start * plate.width - left, (plate.height - (bottom - top)) / 2 - top), sign.text, font=font, fill=sign.ink
     )
     if sign.sticker:
-        radius = 0.6 * letter
-        x = 1.1 * letter if sign.sticker.side == "left" else plate.width - 1.1 * letter
+        radius, place = STICKER_RADIUS * letter, STICKER_PLACE * letter
+        x = place if sign.sticker.side == "left" else plate.width - place
         draw_shape(brush, sign.sticker.shape, x, plate.height / 2, radius, STICKER_COLOURS[sign.sticker.colour])
     if sign.glare:
         light = np.linspace(0, sign.glare, plate.width)[None, :, None]
@@ -168,6 +169,8 @@ def labels_under(scene: Scene, assets: Assets, box: Box, size: Size) -> tuple[np
             inked = on_plate & (number > 0) & (np.abs(v - 0.5) <= 0.5 * sign.letter / sign.height)
             codes[inked] = np.array([0, *(CODES[letter] for letter in sign.text.upper())], np.uint8)[number[inked]]
             order[inked] = number[inked]
+            if sign.sticker:
+                codes[on_plate & _on_sticker(sign, u, v)] = STICKER[sign.sticker.colour, sign.sticker.shape]
         elif not on_plate.any():  # so small that it lies between centres: the nearest patch has it
             near = np.abs(x - sign.centre[0]) / (box.size.width / columns) + np.abs(y - sign.centre[1]) / (
                 box.size.height / rows
@@ -212,6 +215,15 @@ def _character_at(sign: Sign, u: np.ndarray) -> np.ndarray:
     number = np.searchsorted(edges, u, side="right")
     number[number > len(sign.text)] = 0
     return np.asarray(number)
+
+
+def _on_sticker(sign: Sign, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Whether shares u, v of the plate's sides are in the square around its sticker."""
+    left, right = STICKER_PLACE * sign.letter, sign.width - STICKER_PLACE * sign.letter
+    middle = left if sign.sticker and sign.sticker.side == "left" else right
+    reach = STICKER_RADIUS * sign.letter
+    inside: np.ndarray = (np.abs(u * sign.width - middle) <= reach) & (np.abs(v - 0.5) * sign.height <= reach)
+    return inside
 
 
 def _under_thing(thing: Thing, assets: Assets, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -52,6 +52,13 @@ READ_BY_TEXT: dict[str, tuple[str, ...]] = {
     "number": ("Which number is on the {noun} of the {kind}?",),
     "time": ("What time does the {noun} of the {kind} show?",),
 }
+CHOICE = "Which of these is written on the {noun} of the {kind}?"
+COLOUR = "What colour is the sticker on the {noun} of the {kind}?"
+SHAPE = "Which shape is the sticker on the {noun} of the {kind}?"
+RELATION = (
+    "On which side of the text is the sticker on the {noun} of the {kind}?",
+    "Is the sticker left or right of the text on the {noun} of the {kind}?",
+)
 VAGUE = {
     "vehicle": ("What is the number plate of the vehicle?", "What is written on the vehicle?"),
     "food": ("How much is the food?", "What is the price of the food?"),
@@ -140,8 +147,7 @@ def _choice(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuesti
             options.add(other)
         if len(options) == 4:
             shuffled = tuple(str(option) for option in rng.permutation(sorted(options)))
-            question = "Which of these is written on the {noun} of the {kind}?"
-            return _about_text(scene, "choice", question, thing, (thing,), right, shuffled)
+            return _about_text(scene, "choice", CHOICE, thing, (thing,), right, shuffled)
     return None
 
 
@@ -149,9 +155,9 @@ def _attribute(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQue
     if thing.sign is None or thing.sign.sticker is None:
         return None
     if rng.random() < 0.5:
-        question, answer, options = "What colour is the sticker on the {noun} of the {kind}?", thing.sign.sticker.colour, tuple(STICKER_COLOURS)  # fmt: skip
+        question, answer, options = COLOUR, thing.sign.sticker.colour, tuple(STICKER_COLOURS)
     else:
-        question, answer, options = "Which shape is the sticker on the {noun} of the {kind}?", thing.sign.sticker.shape, STICKER_SHAPES  # fmt: skip
+        question, answer, options = SHAPE, thing.sign.sticker.shape, STICKER_SHAPES
     shuffled = tuple(str(option) for option in rng.permutation(list(options))) if rng.random() < 0.3 else ()
     return _about_text(scene, "attribute", question, thing, (thing,), answer, shuffled)
 
@@ -159,14 +165,7 @@ def _attribute(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQue
 def _relation(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion | None:
     if thing.sign is None or thing.sign.sticker is None:
         return None
-    question = _pick(
-        rng,
-        (
-            "On which side of the text is the sticker on the {noun} of the {kind}?",
-            "Is the sticker left or right of the text on the {noun} of the {kind}?",
-        ),
-    )
-    return _about_text(scene, "relation", question, thing, (thing,), thing.sign.sticker.side)
+    return _about_text(scene, "relation", _pick(rng, RELATION), thing, (thing,), thing.sign.sticker.side)
 
 
 def _nearest(scene: Scene, thing: Thing) -> Thing | None:
@@ -226,10 +225,10 @@ def _none(scene: Scene, rng: np.random.Generator, thing: Thing) -> PosedQuestion
     return pose_unanswerable(rng, absent[int(rng.integers(len(absent)))])
 
 
-def pose_unanswerable(rng: np.random.Generator, kind: str) -> PosedQuestion:
-    """A question about a kind that is not there."""
+def pose_unanswerable(rng: np.random.Generator, kind: str, forms: tuple[str, ...] = ()) -> PosedQuestion:
+    """A question about a kind that is not there. forms: of the question (default: those that read a text)."""
     habit = habit_of(kind)
-    options = READ + 2 * READ_BY_TEXT[habit.texts[0]]
+    options = forms or READ + 2 * READ_BY_TEXT[habit.texts[0]]
     question = _pick(rng, options).format(noun=habit.noun, kind=kind)
     return PosedQuestion("none", question, CANNOT_TELL, (), None, (), None, 0, missing=kind)
 

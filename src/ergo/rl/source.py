@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -87,7 +88,8 @@ class Lines:
 
 
 def source_of(name: str, count: int, first: int = 1_000_000) -> Source:
-    """`world`, `world:validation` (`count` of them, from seed `first`), `world:train:coarse,vague`, or a table (all of it)."""
+    """`world`, `world:validation`, or `module:function` of your own (`count` of them, from seed `first`),
+    `world:train:coarse,vague`, or a table (all of it)."""
     if name.split(":")[0] == "world":
         split, _, listed = (name.partition(":")[2] or "train").partition(":")
         if split not in SPLITS:
@@ -98,8 +100,16 @@ def source_of(name: str, count: int, first: int = 1_000_000) -> Source:
             raise UsageError(f"the world has the categories {', '.join(CATEGORIES)}, not {unknown[0]!r}")
         return World(split, count, first, categories)
     path = Path(name)
-    if not path.is_file():
+    if path.is_file():
+        return Lines(path)
+    module, separator, function = name.partition(":")
+    if not separator:
         raise UsageError(
-            f"{name} is not a file: data is `world`, `world:validation` or a table of samples (docs/benchmarks.md)"
+            f"{name} is not a file: data is `world`, `world:validation`, a table of samples (docs/benchmarks.md) or "
+            "`module:function` of your own"
         )
-    return Lines(path)
+    try:
+        source: Source = getattr(import_module(module), function)(count, first)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"the data {name} cannot be imported: {error}") from error
+    return source
