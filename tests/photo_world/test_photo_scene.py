@@ -12,7 +12,7 @@ from ergo.photo_world.assets import BUNDLE, SPLITS, Assets, split_of
 from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.model import CANNOT_TELL
 from ergo.photo_world.questions import CATEGORIES, pose, questioned_things, region_of
-from ergo.photo_world.scene import compose, habit_of, split_questioned_in
+from ergo.photo_world.scene import STICKER_APART, STICKER_COLOURS, compose, habit_of, split_questioned_in
 from ergo.photo_world.texts import CHARACTERS, TEXT_KINDS, change_one, make_text
 
 SCENES = 60
@@ -127,3 +127,13 @@ def test_every_bundled_file_has_an_author_and_a_permissive_licence() -> None:
 
 def test_a_name_belongs_to_one_split_for_ever() -> None:
     assert [split_of(name) for name in ("seeding_by_Clements_Engelhardt", "friends_by_Aitzol_Berasategi")] == ["train", "validation"]  # fmt: skip
+
+
+def test_a_sticker_can_be_told_from_its_plate(train_assets: Assets) -> None:
+    signs = [sign for seed in range(SCENES) for sign in compose(seed, train_assets).signs if sign.sticker]
+    colours = {sign.sticker.colour for sign in signs if sign.sticker}
+    assert colours == set(STICKER_COLOURS)
+    for sign in signs:
+        assert sign.sticker
+        apart = np.abs(np.subtract(STICKER_COLOURS[sign.sticker.colour], sign.ground)).mean()
+        assert apart >= STICKER_APART

@@ -33,6 +33,7 @@ STICKER_COLOURS: dict[str, Colour] = {
     "black": (24, 24, 28),
     "white": (246, 246, 246),
 }
+STICKER_APART = 60  # of 255, the mean over red, green and blue: a sticker from its plate
 STICKER_SHAPES = ("circle", "square", "triangle", "star")
 
 
@@ -235,6 +236,8 @@ def _sign(rng: np.random.Generator, assets: Assets, kind: TextKind, centre: tupl
             ("left", "right")[int(rng.integers(2))],
         )
     ground, ink = two_colours(rng, 0.6)
+    if sticker:
+        sticker = replace(sticker, colour=_seen_on(ground, sticker.colour))
     pad = rng.uniform(0.5, 0.9) * letter
     return Sign(
         text=text,
@@ -251,6 +254,14 @@ def _sign(rng: np.random.Generator, assets: Assets, kind: TextKind, centre: tupl
         glare=float(rng.uniform(0.2, 0.5)) if rng.random() < 0.1 else 0.0,
         sticker=sticker,
     )
+
+
+def _seen_on(ground: Colour, colour: str) -> str:
+    """`colour`, or the next of the stickers' colours that can be told from the plate."""
+    names = list(STICKER_COLOURS)
+    start = names.index(colour)
+    apart = {name: float(np.abs(np.subtract(STICKER_COLOURS[name], ground)).mean()) for name in names}
+    return next(name for name in names[start:] + names[:start] if apart[name] >= STICKER_APART)
 
 
 def grown(box: Box, by: float) -> Box:
