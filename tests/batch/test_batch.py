@@ -413,6 +413,27 @@ def test_an_empty_word_is_no_folder_and_no_question(words: tuple[str, ...]) -> N
         batch(typed(*words), opened)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_reading_and_writing_shards_leaves_no_threads_to_the_interpreters_end(pictures: Path, tmp_path: Path) -> None:
+    """Arrow's data sets start one, also without `use_threads`; now and then a finished job was aborted by it."""
+    batch(typed(pictures, tmp_path / "out", "--question", "x"), opened)
+    code = """
+import os, sys
+from ergo.batch.shards import Shards
+shards = Shards(sys.argv[1])
+shards.begin({})
+count = lambda: len(os.listdir("/proc/self/task"))
+before = count()
+shards.write(list(shards.rows()))
+print(before, shards.failed().total(), len(shards.done()), count())
+"""
+    (tmp_path / "out" / "job.json").write_text('{"job": {}, "made_with": {}}')
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True)
+    before, failed, done, after = map(int, told.stdout.split())
+    assert (failed, done) == (1, 11)
+    assert after == before, told.stderr
+
+
 # ── what failed, and when to stop ──────────────────────────────────────────────────────────────
 
 

@@ -9,11 +9,13 @@ from browsing import ask, drop, encoded, reach, visit
 from serving import scripted, serving
 from test_asking import fails_when_told
 
+from ergo.backends import open_backend
+
 pytestmark = pytest.mark.page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 820, 1280])
 def test_axe_finds_nothing_in_any_state(browser: Any, scheme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs: pip install '.[page]'").Axe()
     with serving(scripted(fails_when_told)) as address:
@@ -98,12 +100,39 @@ def test_nothing_moves_where_that_is_not_wanted(browser: Any) -> None:
         assert page.evaluate("document.getAnimations().length") == 1
 
 
+def test_a_notice_leaves_a_phone_its_screen_and_opens_with_a_key(browser: Any) -> None:
+    with serving(open_backend("ergo-tiny")) as address:
+        page, complaints = visit(browser, address, viewport={"width": 390, "height": 844})
+        page.get_by_text("knows only the drawn pictures").wait_for()
+        assert page.locator("#notice").bounding_box()["height"] < 70
+        page.focus("#notice summary")
+        page.keyboard.press("Enter")
+        page.get_by_text("name a real model").wait_for()
+        assert complaints == []
+
+
+def test_what_is_touched_is_large_enough_and_a_picture_without_a_region_has_none_to_show(browser: Any) -> None:
+    with serving(scripted(fails_when_told)) as address:
+        page, _ = visit(browser, address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+        drop(page, encoded(), encoded())
+        ask(page, "What?")
+        assert page.is_enabled("#region")
+        small = page.evaluate(
+            "[...document.querySelectorAll('button, input:not([type=checkbox]), select, summary, label.check')]"
+            ".filter(one => one.offsetParent && one.offsetHeight < 43).map(one => one.id || one.textContent)"
+        )
+        assert small == []
+        drop(page, encoded())
+        assert page.is_disabled("#region")
+
+
 def test_on_paper_there_is_the_answer_and_no_form(browser: Any) -> None:
     with serving(scripted(fails_when_told)) as address:
         page, _ = visit(browser, address, color_scheme="dark")
-        drop(page, encoded())
+        drop(page, encoded(), encoded())
         ask(page, "What?")
         page.emulate_media(media="print")
+        assert page.is_hidden("#several")
         assert page.is_visible("#answer")
         assert page.is_visible("#frame canvas")
         assert page.is_hidden("#form")

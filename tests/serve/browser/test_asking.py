@@ -55,17 +55,25 @@ def test_the_outline_lies_where_the_region_is(browser: Any, width: int, scheme: 
 
 
 def test_each_look_is_on_screen_while_the_next_is_still_made(browser: Any) -> None:
-    with serving(scripted(fails_when_told, seconds=1.0)) as address:
+    first, second = threading.Event(), threading.Event()
+
+    def waits(request: Any) -> Any:
+        (first if request.expect == "region" else second).wait(60)
+        return fails_when_told(request)
+
+    with serving(scripted(waits)) as address:
         page, complaints = visit(browser, address, viewport=PHONE)
         drop(page, encoded())
         ask(page, "What?", until="asking")
         assert page.text_content("#step") == "Looking at a small version …"
+        first.set()
         page.wait_for_selector("#looks li canvas")
         assert page.get_attribute("body", "data-state") == "asking"
         assert page.text_content("#step") == "Looking closely …"
         assert page.locator(".box.seen").count() == 1  # the region, before it was looked at
         assert page.locator("#looks .thought").all_text_contents() == ["I see a <b>boat</b>."]  # text, no markup
         assert page.is_hidden("#copy")
+        second.set()
         reach(page, "answered")
         page.locator("#looks li canvas").nth(1).wait_for()
         assert page.locator("#looks .thought").all_text_contents() == ["I see a <b>boat</b>.", "Its sail is red."]

@@ -52,9 +52,9 @@ async function meetServer() {
   clearTimeout(meeting);
   if (status !== "ready") meeting = setTimeout(meetServer, RETRY_MEETING);
 }
-/** Its first sentence; the rest opens with it, and is open where there is room. */
+/** Its first words, up to a stop or a bracket; the rest opens with them, and is open where there is room. */
 function showNotice(notice) {
-  const [first, rest = ""] = notice.split(/(?<=[.:;]) (.*)/s);
+  const [, first, rest] = notice.match(/^(.*?)(?:(?<=[.:;]) | (?=\())(.*)$/s) ?? ["", notice, ""];
   $("notice").firstChild.textContent = first;
   $("notice").lastChild.textContent = rest && ` ${rest}`;
   $("notice").open = matchMedia("(min-width: 861px)").matches;
