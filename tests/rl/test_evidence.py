@@ -261,6 +261,14 @@ def test_evidence_of_as_many_looks_as_were_needed(
     assert (known.region is None) == early
 
 
+def test_a_region_that_cannot_be_read_is_no_early_answer() -> None:
+    policy = Model(ScriptedBackend(["<think>there</think><zoom>[left, top]</zoom>", ANSWER]), ERGO_TINY, 28, "policy")
+    [one] = roll_out(policy, [SAMPLE], [40], [Sampling(24)], "as_needed", 2)
+    [known] = gather([one], Verifier(None, 40))
+    assert isinstance(known, Evidence)
+    assert (known.looks, known.region, known.early) == (2, None, False)
+
+
 # ── graded verification ────────────────────────────────────────────────────────────────────────
 
 
