@@ -109,6 +109,32 @@ def test_a_png_has_the_pixels_that_pillow_decodes(how: str, size: tuple[int, int
     assert np.array_equal(raster.array, np.asarray(image))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (17, 9), (1201, 733)], ids=str)
+@pytest.mark.parametrize("how", [{"quality": 80}, {"quality": 100}, {"lossless": True}], ids=str)
+def test_a_webp_has_the_pixels_that_pillow_decodes(how: dict[str, Any], size: tuple[int, int]) -> None:
+    pytest.importorskip("imagecodecs")
+    out = io.BytesIO()
+    photograph(size).save(out, "webp", **how)
+    image = Image.open(out)
+    raster = decoded(image, out)
+    assert raster is not None
+    assert np.array_equal(raster.array, np.asarray(image))
+
+
+def test_a_webp_that_is_not_plain_is_left_to_pillow() -> None:
+    pytest.importorskip("imagecodecs")
+    image = photograph((60, 40))
+    clear, moving, whole = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    image.save(moving, "webp", save_all=True, append_images=[image.rotate(90)])
+    image.save(whole, "webp")
+    assert decoded(Image.open(moving), moving) is None
+    assert decoded(Image.open(whole), io.BytesIO(whole.getvalue()[:-300])) is None
+    see_through = image.convert("RGBA")
+    see_through.putalpha(99)
+    see_through.save(clear, "webp")
+    assert decoded(Image.open(clear), clear) is None
+
+
 def test_a_png_that_is_not_plain_is_left_to_pillow() -> None:
     image = photograph((60, 40))
     turned = Image.Exif()
