@@ -111,6 +111,21 @@ def test_a_notice_leaves_a_phone_its_screen_and_opens_with_a_key(browser: Any) -
         assert complaints == []
 
 
+def test_what_is_touched_is_large_enough_and_a_picture_without_a_region_has_none_to_show(browser: Any) -> None:
+    with serving(scripted(fails_when_told)) as address:
+        page, _ = visit(browser, address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+        drop(page, encoded(), encoded())
+        ask(page, "What?")
+        assert page.is_enabled("#region")
+        small = page.evaluate(
+            "[...document.querySelectorAll('button, input:not([type=checkbox]), select, summary, label.check')]"
+            ".filter(one => one.offsetParent && one.offsetHeight < 43).map(one => one.id || one.textContent)"
+        )
+        assert small == []
+        drop(page, encoded())
+        assert page.is_disabled("#region")
+
+
 def test_on_paper_there_is_the_answer_and_no_form(browser: Any) -> None:
     with serving(scripted(fails_when_told)) as address:
         page, _ = visit(browser, address, color_scheme="dark")
