@@ -19,7 +19,7 @@ from PIL import ExifTags, IcoImagePlugin, Image, ImageFile, TiffImagePlugin
 
 from ergo.core.errors import PictureError, UsageError
 from ergo.core.geometry import Size
-from ergo.images import disk
+from ergo.images import disk, jxl
 from ergo.images.disk import PixelsOnDisk, streams_from_disk
 from ergo.images.formats import KINDS, is_camera_raw, not_read, register_plugins
 from ergo.images.libraries import LibraryFailed, library_errors
@@ -171,6 +171,8 @@ def read_header(encoded: bytes) -> Header:
     with _decoders("picture"):
         if is_tiff(encoded[:4]) and (tiff := open_tiff(BytesInMemory(encoded, "picture"))):
             return Header(tiff.upright, tiff.memory)
+        if size := jxl.declared_size(io.BytesIO(encoded)):
+            return Header(size, size.area * _DECODING["JXL"])
         try:
             image = _header(io.BytesIO(encoded), "picture")
         except ValueError as error:
@@ -228,6 +230,8 @@ def _read(
         file.seek(0)
         if is_tiff(start) and (tiff := _from_tiff(_ranges(file, name, path), max_pixels)):
             return tiff
+        if declared := jxl.declared_size(file):
+            _check_size(name, declared, max_pixels)
         image = _header(file, name)
         if profile:
             image.info["icc_profile"] = profile
