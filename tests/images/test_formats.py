@@ -135,3 +135,14 @@ def test_a_heic_is_decoded_into_an_array_with_the_pixels_that_pillow_shows(mode:
     assert raster is not None
     assert (raster.mode, raster.size) == (image.mode, image.size)
     assert np.array_equal(raster.array, np.asarray(image))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_of_what_moves_the_first_picture_is_shown_and_a_line_says_so(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = io.BytesIO()
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:])
+    assert load_image(out.getvalue()).pixels.getpixel((5, 5))[0] > 200  # type: ignore[index]
+    assert "moves: shown is its first picture" in caplog.text

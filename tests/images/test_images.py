@@ -621,3 +621,8 @@ def test_the_signs_of_base64_may_be_escaped() -> None:
     text = base64.b64encode(out.getvalue()).decode()
     escaped = text.replace("+", "%2B").replace("/", "%2f").replace("=", "%3D")
     assert bytes_of_uri("data:image/png;base64," + escaped[:40] + "%0A" + escaped[40:]) == out.getvalue()
+
+
+def test_an_empty_name_is_no_folder() -> None:
+    with pytest.raises(PictureError, match="the name of the picture is empty"):
+        load_image("")

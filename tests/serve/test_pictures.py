@@ -205,3 +205,11 @@ def test_the_bytes_of_a_tiff_are_gone_with_it() -> None:
         assert kept() is None
     finally:
         gc.enable()
+
+
+def test_a_file_of_more_pixels_than_are_decoded_is_refused_before_a_look() -> None:
+    """A few kB that unpack to 625 megapixels, strip by strip: little memory, and the whole of a deadline."""
+    out = io.BytesIO()
+    Image.new("1", (25_000, 25_000)).save(out, "TIFF", compression="group4")
+    with pytest.raises(PictureError, match="25000x25000 pixels, is larger than 400,000,000 pixels"):
+        EncodedPicture(out.getvalue(), DecodeMemory(10**9), soon())

@@ -112,7 +112,9 @@ def test_the_clients_own_classes_are_filled_in(client: openai.OpenAI) -> None:
     [
         schema(colour=TEXT), schema(answer={"type": "string", "pattern": "^a"}), schema(answer={"type": "object"}),
         schema(answer={"$ref": "#/$defs/A"}), schema(answer={"type": "string", "enum": ["a", 3]}),
-        schema(answer={"anyOf": [TEXT, {"const": 3}]}),
+        schema(answer={"anyOf": [TEXT, {"const": 3}]}), schema(confidence={"type": "number", "maximum": 0.1}),
+        schema(confidence={"type": "number", "minimum": 0.5}), schema(region={"type": "array", "maxItems": 3}),
+        schema(regions={"type": "array", "items": BOX, "minItems": 1}), schema(regions={"type": "array", "maxItems": 1}),
     ],
 )  # fmt: skip
 def test_a_model_in_this_process_is_not_held_to_other_schemas(client: openai.OpenAI, form: dict[str, Any]) -> None:
@@ -178,3 +180,9 @@ def test_an_endpoint_is_held_to_any_schema_in_its_last_reply_alone() -> None:
                           status(400, '{"error": {"message": "response_format is not supported here"}}')]  # fmt: skip
         with pytest.raises(openai.BadRequestError, match="response_format is not supported"):
             said(client, form)
+
+
+@pytest.mark.parametrize("options", [["a", "a"], ["a", "a "], ["", "b"], [" "]])
+def test_options_that_are_the_same_or_empty_are_refused(client: openai.OpenAI, options: list[str]) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"ergo\.options: each is a text of its own, and none is empty"):
+        client.chat.completions.create(model="ergo", extra_body={"ergo": {"options": options}}, **chat_body("What?"))

@@ -132,5 +132,8 @@ def reached(address: str) -> Iterator[None]:
             yield
     except LibraryFailed as error:
         if isinstance(error.__cause__, FileNotFoundError):
+            beneath = error.__cause__.__cause__
+            if isinstance(beneath, OSError):  # fsspec calls it a missing file when nobody answers, too
+                raise PictureError(f"{address} cannot be reached: {beneath}", "unreadable") from error
             raise PictureError(f"there is no file {address}", "missing") from error
         raise PictureError(f"{address} cannot be read: {error}", "unreadable") from error

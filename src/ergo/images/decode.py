@@ -96,6 +96,8 @@ def load_image(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture:
         return _load(io.BytesIO(bytes_of_uri(source)), "data URI", max_pixels)
     if isinstance(source, str) and _URL.match(source):
         raise PictureError(f"{source[:200]}: this reads files and data URIs; addresses: ergo.images.address", "a_url")
+    if source == "":
+        raise PictureError("the name of the picture is empty", "missing")
     path = Path(source)
     with _opened(path) as file:
         return _load(file, str(path), max_pixels, path)
@@ -237,6 +239,10 @@ def _read(
             image.info["icc_profile"] = profile
         if image.format == "TIFF":
             _seek_full_size(image, name)
+        elif image.format != "MPO" and getattr(
+            image, "is_animated", False
+        ):  # a phone's MPO holds its own smaller copies
+            log.warning("%s moves: shown is its first picture", name)
         size = Size(*image.size)
         if isinstance(
             image, IcoImagePlugin.IcoImageFile

@@ -228,6 +228,8 @@ def read_query(request: ChatRequest, family: ModelFamily, limits: Limits, held: 
     ]
     if earlier:
         question = family.prompts.earlier.format(earlier="\n".join(earlier), question=question)
+    if len({option.strip() for option in options.options} - {""}) < len(options.options):
+        raise UsageError("ergo.options: each is a text of its own, and none is empty")
     if form and form.options:
         if options.options not in ([], list(form.options)):
             raise UsageError("ergo.options and the enum of response_format differ: leave one of them out")

@@ -110,6 +110,8 @@ class EncodedPicture:
 
     def __init__(self, encoded: bytes, memory: DecodeMemory, ends: float) -> None:
         header = read_header(encoded)
+        if header.size.area > MAX_PIXELS:  # also what would be read in strips: each look would decode all of it
+            raise PictureError(f"the picture, {header.size} pixels, is larger than {MAX_PIXELS:,} pixels", "too_large")
         if header.memory > memory.limit:
             raise PictureError(
                 f"the picture, {header.size} pixels, takes {header.memory / 1e6:,.0f} MB to decode; "

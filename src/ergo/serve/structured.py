@@ -176,7 +176,20 @@ def _plain(name: str, schema: Mapping[str, Any]) -> bool:
     alternatives, options = schema.get("anyOf", []), schema.get("enum", [])
     lists = isinstance(options, list) and isinstance(alternatives, list)
     texts = lists and all(isinstance(one, str) or one is None for one in options)
-    return texts and not set(schema) - kept and all(isinstance(one, dict) and _plain(name, one) for one in alternatives)
+    count = 4 if name == "region" else 0  # of a list of regions none is promised, and any number may come
+    bounds = (("minimum", 0, -1), ("maximum", 1, 1), ("minItems", count, -1), ("maxItems", count or math.inf, 1))
+    wide = all(_reaches(schema.get(key, kept_to), kept_to, side) for key, kept_to, side in bounds)
+    return (
+        texts
+        and wide
+        and not set(schema) - kept
+        and all(isinstance(one, dict) and _plain(name, one) for one in alternatives)
+    )
+
+
+def _reaches(bound: object, value: float, side: int) -> bool:
+    """Whether a bound below (side -1) or above (1) lets `value` through."""
+    return isinstance(bound, int | float) and side * bound >= side * value
 
 
 def _enum(schema: Mapping[str, Any]) -> tuple[str, ...]:
