@@ -97,7 +97,7 @@ def load_image(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture:
     if isinstance(source, str) and _URL.match(source):
         raise PictureError(f"{source[:200]}: this reads files and data URIs; addresses: ergo.images.address", "a_url")
     if source == "":
-        raise PictureError("the name of the picture is empty", "missing")
+        raise PictureError("the name of the picture is empty: that is this folder", "a_folder")
     path = Path(source)
     with _opened(path) as file:
         return _load(file, str(path), max_pixels, path)
