@@ -1,7 +1,7 @@
 """CPU time of two looks at a picture, file to request body: this package, an older commit of it, and the alternatives.
 
 python tools/picture_speed.py looks --before b2aaff0 --kinds jpg --megapixels 4,12,48,108
-python tools/picture_speed.py files --keep /tmp/pictures   # before; then looks --keep /tmp/pictures
+python tools/picture_speed.py files --keep PICTURES   # before; then looks --keep PICTURES
 python tools/picture_speed.py eval --before b2aaff0 --count 400
 
 The ways take turns, each in processes of its own; a figure is the least of all, for others use the machine too. Likeness is to Pillow's decoder and bicubic

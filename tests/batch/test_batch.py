@@ -262,7 +262,7 @@ def test_ctrl_c_keeps_what_was_answered_and_ends_within_two_seconds(tmp_path: Pa
     process.communicate(timeout=60)
     end = time.perf_counter() - began
     print(f"started within {start:.1f} s, ended within {end:.1f}")
-    assert end < max(2, start / 2)
+    assert end < min(5, max(2, start / 2))
     assert 30 < len(rows_in(out)) < 3000
 
 
