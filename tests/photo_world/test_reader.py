@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from ergo.backends.transformers.backend import TransformersBackend  # noqa: E402
 from ergo.backends.transformers.processor import Normalisation, Processor  # noqa: E402
-from ergo.core.flows import LookConfig, Question, coarse_to_fine  # noqa: E402
+from ergo.core.flows import LookConfig, Question, coarse_to_fine, one_look  # noqa: E402
 from ergo.core.geometry import Box  # noqa: E402
 from ergo.core.messages import Completion, Sampling  # noqa: E402
 from ergo.core.runner import drive  # noqa: E402
@@ -199,6 +199,23 @@ def test_a_saved_reader_answers_through_the_product(
     assert trace.answer is not None
     assert trace.vision_tokens <= COARSE.max_tokens + CLOSE.max_tokens
     assert CANNOT_TELL in tokenizer.get_vocab()
+
+
+def test_a_reply_to_options_is_one_of_them(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    """Also from weights that have learnt nothing, whether an option is a token or is spelt; or it cannot tell."""
+    save(tmp_path, model, tokenizer)
+    backend = TransformersBackend.open(str(tmp_path))
+    picture = as_picture(np.random.default_rng(0).integers(0, 255, (280, 280, 3), dtype=np.uint8))
+    config = LookConfig(FAMILY, COARSE, CLOSE, Sampling(max_tokens=24))
+    for options in (("$1.5", "AB-12", "AB-17"), ("red", "blue"), ("left", "Anna's café")):
+        question = Question("Which of these is it?", options)
+        trace = drive((None, lambda asked=question: one_look(picture, asked, config)), backend)  # type: ignore[misc]
+        assert trace.answer
+        said = trace.answer.text.strip().upper()
+        assert said in {"CANNOT TELL", *(option.upper() for option in options)}
+    free = drive((None, lambda: one_look(picture, Question("What is it?"), config)), backend)
+    assert free.answer
+    assert free.answer.text.strip().upper() not in {"CANNOT TELL", "RED"}
 
 
 def test_an_exported_run_is_where_another_starts(tokenizer: Any, tmp_path: Path) -> None:

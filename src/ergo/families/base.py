@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ergo.core.errors import UsageError
@@ -33,6 +34,8 @@ class ModelFamily:
     no_thinking: body fields of a request that switch its thinking off, as JSON; empty where it does not
         think or cannot be switched.
     several_pictures: whether one question may be about several pictures at once.
+    spells: it answers in the words of an option, in capitals and letter by letter where they are no token; in this
+        process it is held to the options (`options_in`), or to "cannot tell".
     """
 
     name: str
@@ -50,6 +53,7 @@ class ModelFamily:
     knows: str = ""
     max_reply: int | None = None
     several_pictures: bool = True
+    spells: bool = False
 
     def token_budget(self, tokens: int, patch: int | None = None) -> TokenBudget:
         """At most `tokens` vision tokens a look, by this family's rule. patch: what the checkpoint says."""
@@ -102,6 +106,10 @@ class ModelFamily:
         """The flow for a person who asks: held to what this family knows."""
         return cautious(flow, self.knows) if self.knows else flow
 
+    def options_in(self, chat: Chat) -> list[str]:
+        """The options that replies are to be held to; none for a family that does not spell."""
+        return OPTION.findall(chat[-1].text) if self.spells else []
+
     # ── reading ────────────────────────────────────────────────────────────────────────────────
     def write_region(self, box: Box, view: View) -> str:
         """A region as this family says it of `view`; inverse of `read_region` up to rounding."""
@@ -133,3 +141,7 @@ def with_choices(question: str, choices: tuple[str, ...]) -> str:
         return question
     lines = [f"({chr(65 + number)}) {choice}" for number, choice in enumerate(choices)]
     return "\n".join([question, *lines])
+
+
+OPTION = re.compile(r"^\([A-Z]\) (.+)$", re.M)
+"""An option as `with_choices` prints it."""

@@ -18,4 +18,5 @@ FAMILY = ModelFamily(
     served=("ergo-photo(-cold)?",),
     knows=KNOWS,
     max_reply=64,
+    spells=True,
 )

@@ -34,7 +34,7 @@ from ergo.backends.transformers.bridge import (
     part_of,
     select_rows,
 )
-from ergo.backends.transformers.constrain import RegionForcer
+from ergo.backends.transformers.constrain import Forcer, OptionForcer, RegionForcer
 from ergo.backends.transformers.loading import load_checkpoint
 from ergo.backends.transformers.processor import Prepared, Processor, rope_positions
 from ergo.backends.transformers.sampling import Penalties, end_ids, generator_for, pieces, sample
@@ -64,7 +64,7 @@ class Row:
     request: Request
     prepared: Prepared
     past: Past | None
-    forcer: RegionForcer | None
+    forcer: Forcer | None
     generator: torch.Generator | None
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -100,6 +100,7 @@ class TransformersBackend:
 
     batch: most requests computed together. reuse: keep keys and values for the second look.
     force_region: replies that should name a region are held to a well-formed <zoom>[...]</zoom>.
+    hold_options: replies of a family that spells are held to the options of the question.
     penalties: a repetition penalty and top-k beside what requests say; none unless given (LocalSettings.generation).
 
     wanted: asked at each token whether anybody still waits for the reply to a request; a server sets it.
@@ -116,6 +117,7 @@ class TransformersBackend:
         reuse: bool = True,
         force_region: bool = False,
         penalties: Penalties = Penalties(),
+        hold_options: bool = False,
     ) -> None:
         check_version()
         self.model = model.eval()
@@ -125,6 +127,7 @@ class TransformersBackend:
         self.reuse = reuse
         self.force_region = force_region
         self.penalties = penalties
+        self.hold_options = hold_options
         self.wanted: Callable[[Request], bool] = lambda _: True
         self._ends = end_ids(model, processor.end_id)
         self._recurrent = is_recurrent(model)
@@ -146,6 +149,7 @@ class TransformersBackend:
             settings.reuse,
             settings.force_region,
             penalties,
+            hold_options=True,
         )
 
     # ── answering ──────────────────────────────────────────────────────────────────────────────
@@ -234,11 +238,16 @@ class TransformersBackend:
         else:
             past = None
             prepared = self.processor.whole(request)
-        forcer = self._forcer(request.expect == "fractions") if self.force_region and request.expect != "text" else None
-        return Row(request, prepared, past, forcer, generator_for(request.sampling, self.model.device))
+        return Row(request, prepared, past, self._forcer(request), generator_for(request.sampling, self.model.device))
+
+    def _forcer(self, request: Request) -> Forcer | None:
+        if request.expect != "text":
+            return self._region_forcer(request.expect == "fractions") if self.force_region else None
+        options = self.family.options_in(request.chat) if self.hold_options else []
+        return OptionForcer(self.processor.tokenizer, options) if options else None
 
     @cached_property
-    def _forcer(self) -> Callable[[bool], RegionForcer]:
+    def _region_forcer(self) -> Callable[[bool], RegionForcer]:
         return lru_cache(lambda fractions: RegionForcer(self.processor.tokenizer, fractions))
 
     def _prefill(self, rows: list[Row], features: Any) -> tuple[DynamicCache, torch.Tensor, torch.Tensor, torch.Tensor]:
