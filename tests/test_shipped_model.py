@@ -1,5 +1,6 @@
 """What is shipped works: the bundled model, asked the bundled questions."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,5 +39,10 @@ def test_its_names_need_no_network() -> None:
 
 @pytest.mark.slow
 def test_the_demo_runs(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "ergo", "demo", str(tmp_path)], check=True)
+    demo = [sys.executable, "-m", "ergo", "demo", str(tmp_path)]
+    printed = subprocess.run(demo, check=True, capture_output=True, text=True).stdout
     assert len(list(tmp_path.glob("look-*.png"))) == 3
+    assert [printed.count(f"\n{line}  ") for line in ("answer", "one look", "truth")] == [3, 3, 3]
+    *_, right, took = printed.splitlines()
+    assert re.fullmatch(r"two looks [23] of 3 right, one look [0-3] of 3 right", right)
+    assert re.fullmatch(r"took      [\d.]+ s(, at most \d+ MiB of memory)?", took)

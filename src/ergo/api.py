@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial, wraps
+from itertools import islice
 from operator import index
 from pathlib import Path
 from string import ascii_uppercase
@@ -26,7 +27,7 @@ from ergo.images.address import open_picture
 from ergo.images.decode import PictureSource
 from ergo.images.picture import Picture
 from ergo.traces.answers import Remark, confidence, remark
-from ergo.traces.flows import FLOWS, check_flow, start_flow
+from ergo.traces.flows import FLOWS, check_flow, one_look_at, start_flow
 from ergo.traces.rows import trace_to_dict
 from ergo.traces.run import run
 from ergo.traces.shared import shared
@@ -54,11 +55,13 @@ class ChosenOption:
 class Result(Trace):
     """A Trace that knows its picture and its question, and so can be saved, and name the option chosen.
 
-    picture: None where it could not be opened, which is then the error.
+    picture: None where it could not be opened, which is then the error. compared: one look at the vision tokens that
+        these looks spent, where that was asked for and they ended in an answer.
     """
 
     picture: Picture | None
     question: Question
+    compared: Result | None = None
 
     @property
     def choice(self) -> ChosenOption | None:
@@ -92,6 +95,7 @@ class Result(Trace):
             "choice": chosen.index if chosen else None,
             **trace_to_dict(self),
             "remark": self.remark,
+            "compared": self.compared.to_dict() if self.compared else None,
         }
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -104,10 +108,10 @@ class Result(Trace):
             raise UsageError(f"there is nothing to save: {self.error}")
         try:
             if kind == ".html":
-                page = page_of(self, self.picture, self.question)
+                page = page_of(self, self.picture, self.question, self.compared)
                 file.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
             else:
-                picture_of(self, self.picture, self.question).save(file)
+                picture_of(self, self.picture, self.question, self.compared).save(file)
         except OSError as error:
             raise UsageError(f"{file} could not be written: {error}") from error
         return file
@@ -139,6 +143,7 @@ def ask(
     max_tokens: int = 1024,
     temperature: float = 0.0,
     seed: int | None = None,
+    compare: bool = False,
 ) -> Result:
     """Answer a question about a picture by looking twice (paper section 3).
 
@@ -153,15 +158,16 @@ def ask(
     flow: coarse_to_fine unless there is a region; one_look is the direct baseline; as_needed answers at once or
         looks closer, at up to max_looks views in all (3 unless said; no other flow takes a number).
     max_tokens: of each reply. temperature: 0 is greedy.
+    compare: also take one look at the whole picture at the same total of vision tokens: `result.compared`.
 
     A picture that cannot be opened raises PictureError; a model that does not answer is `result.error`.
     """
-    plan = _plan(budget, region, flow, max_looks, max_tokens, temperature, seed)
+    plan = _plan(budget, region, flow, max_looks, max_tokens, temperature, seed, compare)
     posed = _question(question, options)
     loaded = load_picture(picture)  # first: a model takes longer to open than a picture to fail
     opened = _opened(model, family)
     trace = drive((None, lambda: plan.flow_of(loaded, posed, opened)), shared(opened.backend))
-    return _result(trace, loaded, posed)
+    return _compared([_result(trace, loaded, posed)], plan, opened, 1)[0]
 
 
 P = ParamSpec("P")
@@ -200,15 +206,17 @@ def ask_many(
     temperature: float = 0.0,
     seed: int | None = None,
     concurrency: int = 16,
+    compare: bool = False,
 ) -> Iterator[Result]:
     """`ask` about many, `concurrency` at a time; in the order given.
 
     A picture that cannot be opened is the `error` of its Result, as a model that does not answer is.
     """
-    plan = _plan(budget, region, flow, max_looks, max_tokens, temperature, seed)
+    plan = _plan(budget, region, flow, max_looks, max_tokens, temperature, seed, compare)
     if not isinstance(inquiries, Iterable):
         raise UsageError(f"ask_many is given Inquiries, not {inquiries!r}")
-    return _in_order(inquiries, plan, _opened(model, family), _whole("concurrency", concurrency))
+    ordered = _in_turns if plan.compare else _in_order
+    return ordered(iter(inquiries), plan, _opened(model, family), _whole("concurrency", concurrency))
 
 
 def _in_order(inquiries: Iterable[Inquiry], plan: _Plan, opened: Model, concurrency: int) -> Iterator[Result]:
@@ -237,6 +245,25 @@ def _in_order(inquiries: Iterable[Inquiry], plan: _Plan, opened: Model, concurre
             due += 1
 
 
+def _in_turns(inquiries: Iterator[Inquiry], plan: _Plan, opened: Model, concurrency: int) -> Iterator[Result]:
+    """`_in_order` for `concurrency` of them, then their single looks, so that no more are ever asked at once."""
+    while some := list(islice(inquiries, max(1, concurrency))):
+        yield from _compared(list(_in_order(some, plan, opened, concurrency)), plan, opened, concurrency)
+
+
+def _compared(results: list[Result], plan: _Plan, opened: Model, concurrency: int) -> list[Result]:
+    """The results, each that has an answer with its single look if the plan wants one."""
+    jobs = (
+        (number, partial(plan.flow_of, result.picture, result.question, opened, result.vision_tokens))
+        for number, result in enumerate(results)
+        if plan.compare and result.answer and result.picture
+    )
+    for trace in run(jobs, shared(opened.backend), concurrency):
+        assert isinstance(trace.tag, int)
+        results[trace.tag] = replace(two := results[trace.tag], compared=_result(trace, two.picture, two.question))
+    return results
+
+
 @dataclass(frozen=True)
 class _Plan:
     """How to look, whatever the picture and the model."""
@@ -246,10 +273,14 @@ class _Plan:
     budget: int | None
     max_looks: int
     sampling: Sampling
+    compare: bool
 
-    def flow_of(self, picture: Picture, question: Question, model: Model) -> Flow:
+    def flow_of(self, picture: Picture, question: Question, model: Model, spent: int | None = None) -> Flow:
+        """spent: by the looks that this one, a single look, is compared with."""
         config = replace(model.look_config(self.budget, self.sampling), max_looks=self.max_looks)
         picture = model.shown(picture)
+        if spent:
+            return model.family.careful(one_look_at(spent, picture, question, config))
         return model.family.careful(start_flow(self.flow, picture, question, config, self.region))
 
 
@@ -261,6 +292,7 @@ def _plan(
     max_tokens: int,
     temperature: float,
     seed: int | None,
+    compare: bool,
 ) -> _Plan:
     name = flow or ("coarse_to_fine" if region is None else "crop_only")
     if not isinstance(name, str):
@@ -272,6 +304,8 @@ def _plan(
         region = _box(region)
     if max_looks is not None and name != "as_needed":
         raise UsageError(f"max_looks is for the flow as_needed; {name} looks as often as it says")
+    if compare and name in ("one_look", "crop_only"):
+        raise UsageError(f"compare sets one look beside two; {name} takes one, and there is nothing to compare")
     budget = None if budget is None else _whole("budget", budget)
     looks = LookConfig.max_looks if max_looks is None else _whole("max_looks", max_looks)
     if looks < 1:
@@ -279,7 +313,8 @@ def _plan(
     if isinstance(temperature, str | None) or not isinstance(temperature, SupportsFloat):
         raise UsageError(f"temperature is a number from 0 to 100, not {temperature!r}")
     seed = None if seed is None else _whole("seed", seed)
-    return _Plan(name, region, budget, looks, Sampling(_whole("max_tokens", max_tokens), float(temperature), seed=seed))
+    sampling = Sampling(_whole("max_tokens", max_tokens), float(temperature), seed=seed)
+    return _Plan(name, region, budget, looks, sampling, bool(compare))
 
 
 def _whole(name: str, value: Any) -> int:

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from faulty import FaultyServer, reply, says, status
 from PIL import Image
 
 import ergo
@@ -75,6 +76,33 @@ def test_a_budget_and_a_flow_are_flags(picture: str, capsys: Captured) -> None:
         assert all(view["tokens"] <= 40 for turn in turns for view in turn["views"])
 
 
+def test_one_look_at_the_same_tokens_is_a_line_after_the_others(picture: str, capsys: Captured) -> None:
+    words = ["ask", picture, "Which?", "--compare", "--options", "red", "blue", "--model", SCRIPTED]
+    assert main(words) == 0
+    *_, looked, _, one = capsys.readouterr().out.splitlines()
+    said = re.fullmatch(r"one look  \(B\) blue, at (\d+) vision tokens", one)
+    total = re.search(r"= (\d+) vision tokens", looked)
+    assert said
+    assert total
+    assert 0.9 * int(total[1]) < int(said[1]) <= int(total[1])
+    assert main([*words, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["compared"]["choice"], row["compared"]["vision_tokens"]) == (1, int(said[1]))
+
+
+def test_one_look_that_fails_is_named_and_counts(picture: str, tmp_path: Path, capsys: Captured) -> None:
+    looks = [says(reply("<zoom>[0, 0, 200, 200]</zoom>")), says(reply("<answer>B</answer>"))]
+    with FaultyServer(*looks, *[status(404)] * 4) as server:
+        words = ["ask", picture, "Which?", "--compare", "--model", f"openai:{server.url}", "--family", "qwen2_5_vl"]
+        assert main([*words, "--save", str(tmp_path / "look.html")]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("answer    B\n")
+    assert re.search(r"^one look  failed, \w+: .+$", printed, re.MULTILINE)
+    page = (tmp_path / "look.html").read_text(encoding="utf-8")
+    assert "One look at the same tokens" in page
+    assert "Failed: " in page
+
+
 def test_the_family_is_a_flag(picture: str, capsys: Captured) -> None:
     assert main(["ask", picture, "Which?", "--model", SCRIPTED, "--family", "qwen3_vl", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["region"] == [0, 0, 600, 400]  # thousandths
@@ -106,13 +134,8 @@ def test_a_place_that_cannot_be_saved_to_is_refused_before_asking(
     assert capsys.readouterr().err.startswith("ergo: --save")
 
 
-def test_a_model_that_does_not_answer_is_a_failed_question(
-    picture: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_does_not_answer_is_a_failed_question(picture: str, tmp_path: Path, capsys: Captured) -> None:
     """The server is there when the model is opened, and then does not speak."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "helpers"))
-    from faulty import FaultyServer, status
-
     with FaultyServer(*[status(404)] * 4) as server:
         saved = str(tmp_path / "look.png")
         assert (
@@ -165,6 +188,8 @@ def test_a_reply_that_the_terminal_cannot_show_is_spelled_out(
         (["PICTURE", "q", "--model", "openai:http://127.0.0.1:9", "--retries", "-1"], "retries"),
         (["PICTURE", "q", "--model", "hf:/no/such/folder"], "there is no folder /no/such/folder"),
         (["PICTURE", "q", "--model", SCRIPTED, "--options", "bars,slashes"], "did you mean 2, ['bars', 'slashes']?"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--compare", "--flow", "one_look"], "nothing to compare"),
+        (["PICTURE", "q", "--model", SCRIPTED, "--compare", "--region", "0", "0", "9", "9"], "nothing to compare"),
         (["PICTURE", "q", "--model", SCRIPTED, "--max-looks", "5"], "max_looks is for the flow as_needed"),
         (["PICTURE", "q", "--option", "red"], "ask: unrecognized arguments: --option red (see ergo ask --help)"),
         (["-", "-"], "stdin (-) holds one picture or one question"),
@@ -276,10 +301,10 @@ def test_train_takes_a_recipe_by_name_and_refuses_what_it_does_not_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for words, says in ((["nothing"], "no recipe is called"), (["tiny-grpo", "--set", "no.such=1"], "no")):
+    for words, line in ((["nothing"], "no recipe is called"), (["tiny-grpo", "--set", "no.such=1"], "no")):
         assert main(["train", *words]) == 2
         error = capsys.readouterr().err
-        assert says in error
+        assert line in error
         assert error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 

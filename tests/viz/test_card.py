@@ -19,7 +19,7 @@ from ergo.images.decode import load_image
 from ergo.images.picture import Picture
 from ergo.traces.run import run
 from ergo.viz import page_of, picture_of
-from ergo.viz.sheet import ACCENT, SHEET_WIDTH
+from ergo.viz.sheet import ACCENT, GAP, INNER_WIDTH, MARGIN, SHEET_WIDTH
 
 QUESTION = Question("What is written on the <sign> & where?", ("STOP", "GO", "<b>nothing</b>"))
 LOOKING = LookConfig(QWEN2_5_VL, TokenBudget(64), TokenBudget(100))
@@ -130,6 +130,29 @@ def test_the_cost_is_that_of_the_direct_look_at_full_size() -> None:
     assert f"of {full.cost(full.fit(picture().size)):,} at full size" in page_of(other, picture(), QUESTION)
 
 
+def test_one_look_at_the_same_tokens_stands_beside_the_two_with_its_answer() -> None:
+    single = traced(lambda: one_look(picture(), QUESTION, LOOKING), "<answer>I cannot tell</answer>")
+    page = page_of(TRACES["both looks"], picture(), QUESTION, single)
+    assert len(tags_of(page).sources) == 3
+    titles = re.findall(r"<b>(.+?)</b><br>", page)
+    assert titles == ["First look", "Close look", "One look at the same tokens"]
+    assert f"Answer: I cannot tell\nshown at {single.turns[0].views[0].size}, {single.vision_tokens} tokens" in page
+    assert "&lt;answer&gt;I cannot tell&lt;/answer&gt;" in page, "its reply as it came"
+    failed = page_of(TRACES["both looks"], picture(), QUESTION, TRACES["failed at once"])
+    assert "Failed: the server &lt;did&gt; not answer" in failed
+    assert '<p class="outcome">Answer: A (STOP)</p>' in failed
+
+
+@pytest.mark.parametrize("name", ["both looks", "no region", "failed later"])
+def test_lines_lead_from_a_region_to_its_close_look_whatever_stands_beside_it(name: str) -> None:
+    """Between the first two columns, where nothing else is drawn."""
+    for compared, columns in ((None, 2), (TRACES["one look"], 3)):
+        sheet = picture_of(TRACES[name], picture(), QUESTION, compared)
+        width = (INNER_WIDTH - GAP * (columns - 1)) // columns
+        between = sheet.crop((MARGIN + width + 1, 0, MARGIN + width + GAP - 1, sheet.height // 2))
+        assert holds_accent(between) == (name == "both looks")
+
+
 def test_what_went_wrong_is_said() -> None:
     assert "the server &lt;did&gt; not answer" in page_of(TRACES["failed later"], picture(), QUESTION)
     assert "failed before the first look" in page_of(TRACES["failed at once"], picture(), QUESTION)
@@ -159,6 +182,6 @@ def test_any_picture_fits(size: tuple[int, int]) -> None:
 
 def test_no_folder_of_this_machine_is_shown() -> None:
     private = Picture(Image.new("RGB", (300, 200)), "/home/me/secret/street.jpg")
-    page = page_of(TRACES["one look"], private, QUESTION)
+    page = page_of(TRACES["one look"], private, QUESTION, TRACES["failed at once"])
     assert "street.jpg" in page
     assert "secret" not in page

@@ -80,6 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what was looked at, as .png or .html; numbered where there are several (default: not saved)",
     )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="also take one look at the whole picture at the same total of vision tokens (default: not taken)",
+    )
     parser.add_argument("--json", action="store_true", help="print all that happened as JSON, a line each if several")
     add_sampling_arguments(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="of sampling (default: none)")
@@ -88,13 +93,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask, print, save."""
-    from ergo.api import ask_many, load_picture
+    return max(map(status_of, printed_results(args)))
+
+
+def status_of(result: Result) -> int:
+    """Whether it was answered; a look that it is compared with may say nothing, but not fail."""
     from ergo.traces.answers import NO_ANSWER
+
+    failed = result.error or result.remark in NO_ANSWER or (result.compared and result.compared.error)
+    return SOME_FAILED if failed else ALL_ANSWERED
+
+
+def printed_results(args: argparse.Namespace) -> Iterator[Result]:
+    """What `ergo ask` with these flags was answered, each as soon as it is printed and saved."""
+    from ergo.api import ask_many, load_picture
 
     inquiries = _inquiries(args)
     several = len(inquiries) > 1
     files = _save_targets(args.save, len(inquiries))
-    failed = 0
     results = ask_many(
         # a model takes longer to open than a picture to fail
         inquiries if several else [replace(inquiries[0], picture=load_picture(inquiries[0].picture))],
@@ -107,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
         temperature=args.temperature,
         seed=args.seed,
         concurrency=args.concurrency,
+        compare=args.compare,
     )
     for number, (inquiry, result) in enumerate(zip(inquiries, results, strict=True)):
         name = inquiry.picture[:200] if isinstance(inquiry.picture, str) else "stdin"
@@ -117,10 +134,9 @@ def run(args: argparse.Namespace) -> int:
             if several:
                 say(f"{'' if number == 0 else chr(10)}{name}: {inquiry.question}")
             say("\n".join(_lines(result)))
-        failed += result.error is not None or result.remark in NO_ANSWER
         if files and result.picture:
             say(f"saved     {result.save(files[number])}", sys.stderr if args.json else sys.stdout)
-    return SOME_FAILED if failed else ALL_ANSWERED
+        yield result
 
 
 def _inquiries(args: argparse.Namespace) -> list[Inquiry]:
@@ -170,9 +186,7 @@ def _lines(result: Result) -> Iterator[str]:
     if result.error:
         yield f"failed    {result.error.kind}: {result.error}"
     elif answer and picture:
-        chosen = result.choice
-        text = f"({chosen.letter}) {chosen.text}" if chosen else answer.text or "(none)"
-        yield f"answer    {text}{_aside(answer.reading)}"
+        yield f"answer    {_said(result)}"
         if result.remark:
             yield f"remark    {REMARKS[result.remark]}"
         if result.confidence is not None:
@@ -192,6 +206,18 @@ def _lines(result: Result) -> Iterator[str]:
         share = result.vision_tokens / direct
         yield f"looked    {shown} = {result.vision_tokens} vision tokens, {share:.1%} of a direct look ({direct})"
         yield f"took      {result.seconds:.2f} s, {result.generated_tokens} output tokens"
+    if result.compared:
+        cost = f", at {result.compared.vision_tokens} vision tokens" if result.compared.turns else ""
+        yield f"one look  {_said(result.compared)}{cost}"
+
+
+def _said(result: Result) -> str:
+    """The answer, by its letter where there are options, or the failure."""
+    if result.answer is None:
+        return f"failed, {result.error.kind}: {result.error}" if result.error else "(none)"
+    chosen = result.choice
+    text = f"({chosen.letter}) {chosen.text}" if chosen else result.answer.text or "(none)"
+    return text + _aside(result.answer.reading)
 
 
 def _aside(reading: str | None) -> str:

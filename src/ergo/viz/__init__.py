@@ -12,11 +12,11 @@ from ergo.viz.sheet import sheet
 from ergo.viz.story import Story
 
 
-def picture_of(trace: Trace, picture: Picture, question: Question) -> Image.Image:
+def picture_of(trace: Trace, picture: Picture, question: Question, compared: Trace | None = None) -> Image.Image:
     """The story as one RGB image, SHEET_WIDTH pixels wide and as high as its text needs."""
-    return sheet(Story.of(trace, picture, question))
+    return sheet(Story.of(trace, picture, question, compared))
 
 
-def page_of(trace: Trace, picture: Picture, question: Question) -> str:
+def page_of(trace: Trace, picture: Picture, question: Question, compared: Trace | None = None) -> str:
     """The story as one HTML page that needs nothing else: pictures are data URIs, every text is escaped."""
-    return render("card.html", story=Story.of(trace, picture, question))
+    return render("card.html", story=Story.of(trace, picture, question, compared))

@@ -109,7 +109,7 @@ def _grid(looks: Sequence[Look]) -> Image.Image:
             block.paste(words, (left, top + head - 10 - words.height))
             block.paste(shown, (left, top + head))
         top += head + body + GAP
-    if len(looks) == 2 and len(looks[0].marked) == 1:
+    if len(looks) > 1 and looks[0].marked == (looks[1].view.box,):
         _, upper, right, lower = _place(looks[0].marked[0], looks[0].view, Size(*cells[0][1].size))
         pen, head, beside = ImageDraw.Draw(block), heights[0][0], width + GAP
         pen.line([(right, head + upper), (beside, head)], fill=ACCENT, width=2)

@@ -66,13 +66,14 @@ class Story:
     replies: tuple[str, ...]
 
     @classmethod
-    def of(cls, trace: Trace, picture: Picture, question: Question) -> Story:
+    def of(cls, trace: Trace, picture: Picture, question: Question, compared: Trace | None = None) -> Story:
+        """compared: one look at as many vision tokens, shown beside the others."""
         answer = trace.answer
         thoughts = (split_thought(turn.text)[0] for turn in trace.turns)
         return cls(
             question=question.text,
             choices=tuple(f"({chr(65 + number)}) {choice}" for number, choice in enumerate(question.choices)),
-            looks=_looks(trace, picture),
+            looks=_looks(trace, picture) + ((_one_look(compared, picture, question),) if compared else ()),
             reasoning=tuple(thought for thought in thoughts if thought),
             outcome=_outcome(answer.text, question) if answer else str(trace.error or "no answer"),
             remark=_remark(trace),
@@ -81,7 +82,7 @@ class Story:
             direct=trace.direct_vision_tokens,
             seconds=trace.seconds,
             source=f"{PurePath(picture.name).name}, {picture.size} pixels",
-            replies=tuple(turn.text for turn in trace.turns),
+            replies=tuple(turn.text for one in (trace, compared) if one for turn in one.turns),
         )
 
     @property
@@ -109,12 +110,19 @@ def _looks(trace: Trace, picture: Picture) -> tuple[Look, ...]:
     return first, *(Look(view, *_words(view, "Second look", repeated)) for view in views[1:])
 
 
+def _one_look(trace: Trace, picture: Picture, question: Question) -> Look:
+    view = trace.turns[0].views[0] if trace.turns else View.of(picture, TokenBudget(1280))
+    said = _outcome(trace.answer.text, question) if trace.answer else f"Failed: {trace.error}"
+    title, caption = _words(view, "One look at the same tokens", said)
+    return Look(view, title, caption if trace.turns else said)
+
+
 def _words(view: View, title: str, whole: str) -> tuple[str, str]:
     """Title and caption of a look; the ones given are for a look at the whole picture."""
     title, what = (title, whole) if view.box == Box.whole(view.picture.size) else ("Close look", f"region {view.box}")
     if view.asked:
         what += f", {'widened' if view.box.area > view.asked.area else 'cut'} from {view.asked}, too thin to be shown"
-    return title, f"{what}, shown at {view.size}, {view.tokens:,} tokens"
+    return title, f"{what}\nshown at {view.size}, {view.tokens:,} tokens"
 
 
 def _outcome(text: str, question: Question) -> str:
