@@ -90,6 +90,14 @@ def test_one_look_at_the_same_tokens_is_a_line_after_the_others(picture: str, ca
     assert (row["compared"]["choice"], row["compared"]["vision_tokens"]) == (1, int(said[1]))
 
 
+def test_what_a_model_that_knows_little_says_is_no_mended_reply(picture: str, capsys: Captured) -> None:
+    words = ["ask", picture, "Which?", "--compare", "--model", "scripted:<zoom>[240, seen", "--family", "ergo_tiny"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("answer    I cannot tell\n")
+    assert "\none look  I cannot tell, at " in printed
+
+
 def test_one_look_that_fails_is_named_and_counts(picture: str, tmp_path: Path, capsys: Captured) -> None:
     looks = [says(reply("<zoom>[0, 0, 200, 200]</zoom>")), says(reply("<answer>B</answer>"))]
     with FaultyServer(*looks, *[status(404)] * 4) as server:

@@ -217,7 +217,7 @@ def _said(result: Result) -> str:
         return f"failed, {result.error.kind}: {result.error}" if result.error else "(none)"
     chosen = result.choice
     text = f"({chosen.letter}) {chosen.text}" if chosen else result.answer.text or "(none)"
-    return text + _aside(result.answer.reading)
+    return text if result.answer.caution else text + _aside(result.answer.reading)  # then it is not what was read
 
 
 def _aside(reading: str | None) -> str:
