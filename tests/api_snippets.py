@@ -17,11 +17,11 @@ from PIL import Image
 import ergo
 
 SERVER = f"openai:{sys.argv[1]}"
-QUESTION = "What pattern is on the tag of the blue tree?"
-OPTIONS = ["bars", "slashes", "stripes", "checks"]
+QUESTION = "Which of these is written on the tag of the fish?"
+OPTIONS = ["RFCLINING", "RECLINING", "RECTINING", "PECLINING"]
 
 # ── one question ──
-result = ergo.ask("vague.jpg", QUESTION, OPTIONS)
+result = ergo.ask("name.jpg", QUESTION, OPTIONS)
 if result.answer and result.choice:
     print(result.choice.letter, result.choice.text, result.answer.region, result.answer.thought)
 print(f"{result.vision_tokens} vision tokens, {result.direct_vision_tokens} in one look")

@@ -43,7 +43,7 @@ def test_the_snippets_run(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert any(payload.get("top_k") == 1 for payload in server.payloads)
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("A bars [")
+    assert lines[0].startswith("B RECLINING [")
     assert str(["dark"] * 8) in lines
     assert "failed: there is no file missing.png" in lines
     assert "missing there is no file missing.png" in lines

@@ -134,7 +134,7 @@ def ask(
     question: str,
     options: Sequence[str] = (),
     *,
-    model: str | Model = "ergo-tiny",
+    model: str | Model = "ergo-photo",
     family: str | ModelFamily | None = None,
     budget: int | None = None,
     region: Box | Sequence[float] | None = None,
@@ -148,7 +148,7 @@ def ask(
     """Answer a question about a picture by looking twice (paper section 3).
 
     picture: a path, a data URI, the bytes of a file or a file opened in binary mode, a Pillow image, an array of
-        uint8 (height x width, or x 3 or 4 channels), a Picture; or the name of one that ships (vague.jpg).
+        uint8 (height x width, or x 3 or 4 channels), a Picture; or the name of one that ships (plate.jpg).
     options: texts to choose from, in the order shown; empty for a free answer.
     model: a name as `open_backend` takes it, or a Model, opened with settings or made of parts of one's own.
         The model last named stays open for the next call.
@@ -196,7 +196,7 @@ def _threads() -> ThreadPoolExecutor:
 def ask_many(
     inquiries: Iterable[Inquiry],
     *,
-    model: str | Model = "ergo-tiny",
+    model: str | Model = "ergo-photo",
     family: str | ModelFamily | None = None,
     budget: int | None = None,
     region: Box | Sequence[float] | None = None,
@@ -378,7 +378,7 @@ def _opened(model: str | Model, family: str | ModelFamily | None) -> Model:
             raise UsageError("a Model knows its family: Model.of(model.backend, family) makes one of another")
         return model
     if not isinstance(model, str):
-        raise UsageError(f"a model is a name, such as 'ergo-tiny' or 'openai:http://localhost:8000/v1', not {model!r}")
+        raise UsageError(f"a model is a name, such as 'ergo-photo' or 'openai:http://localhost:8000/v1', not {model!r}")
     if not isinstance(family, str | ModelFamily | None):
         raise UsageError(f"a family is a name or a ModelFamily, not {family!r}")
     with _opening:

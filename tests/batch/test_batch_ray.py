@@ -83,7 +83,7 @@ def actors() -> list[psutil.Process]:
 @pytest.mark.slow
 def test_whatever_is_killed_each_row_is_there_once(tmp_path: Path) -> None:
     kills, generator = 20, random.Random(3)
-    source = many(tmp_path / "in", _copy(DEMO / "vague.jpg", tmp_path), 160)
+    source = many(tmp_path / "in", _copy(DEMO / "plate.jpg", tmp_path), 160)
     out, killed = tmp_path / "out", []
     with cluster() as nodes:
         second = nodes.add_node(num_cpus=1, object_store_memory=200_000_000)

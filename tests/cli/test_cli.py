@@ -15,6 +15,7 @@ from PIL import Image
 
 import ergo
 from ergo import recipes
+from ergo.api import BUNDLED
 from ergo.backends.scripted import ScriptedBackend
 from ergo.cli.main import main
 from ergo.core.errors import UsageError
@@ -281,13 +282,15 @@ def test_a_bundled_picture_is_found_by_name_and_a_file_of_ones_own_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["ask", "vague.jpg", "q", "--model", SCRIPTED, "--json"]
+    words = ["ask", "plate.jpg", "q", "--model", SCRIPTED, "--json"]
     assert main(words) == 0
-    assert json.loads(capsys.readouterr().out)["turns"][0]["views"][0]["source"] == [3362, 2928]
-    Image.new("RGB", (90, 60)).save("vague.jpg")
+    assert json.loads(capsys.readouterr().out)["turns"][0]["views"][0]["source"] == list(
+        Image.open(BUNDLED / "plate.jpg").size
+    )
+    Image.new("RGB", (90, 60)).save("plate.jpg")
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out)["turns"][0]["views"][0]["source"] == [90, 60]
-    assert main(["ask", "folder/vague.jpg", "q", "--model", SCRIPTED]) == 1
+    assert main(["ask", "folder/plate.jpg", "q", "--model", SCRIPTED]) == 1
 
 
 # ── the other verbs ────────────────────────────────────────────────────────────────────────────
@@ -329,8 +332,9 @@ def test_the_python_api_is_as_short(picture: str) -> None:
     assert trace.answer.text == "blue"
 
 
-def test_world_writes_a_data_set_that_eval_reads(tmp_path: Path, capsys: Captured) -> None:
-    assert main(["world", str(tmp_path), "--limit", "2", "--megapixels", "0.3", "0.4"]) == 0
+@pytest.mark.parametrize(("kind", "size"), [("photographs", ("1", "1.1")), ("drawn", ("0.3", "0.4"))])
+def test_world_writes_a_data_set_that_eval_reads(kind: str, size: tuple[str, str], tmp_path: Path) -> None:
+    assert main(["world", str(tmp_path), "--limit", "2", "--megapixels", *size, "--kind", kind]) == 0
     run = ["eval", str(tmp_path / "samples.jsonl"), "--model", SCRIPTED, "--out", str(tmp_path / "run")]
     assert main(run) == 0
     assert json.loads((tmp_path / "run" / "report.json").read_text())["samples"] == 2

@@ -204,7 +204,7 @@ def test_a_question_or_a_picture_may_come_from_stdin(picture: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tiny() -> subprocess.CompletedProcess[str]:
-    return ergo("ask", "vague.jpg", "What pattern is on the tag of the blue tree?", "--budget", "64")
+    return ergo("ask", "plate.jpg", "Which plate does the rocket have?", "--budget", "64")
 
 
 def test_nothing_but_the_answer_is_printed(tiny: subprocess.CompletedProcess[str]) -> None:

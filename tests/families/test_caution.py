@@ -12,7 +12,7 @@ from ergo.core.messages import Completion
 from ergo.core.runner import drive
 from ergo.families import ERGO_TINY, FAMILIES, QWEN2_5_VL
 from ergo.families.base import ModelFamily
-from ergo.families.caution import CANNOT_TELL, CONFIDENT, believable
+from ergo.families.caution import CANNOT_TELL, believable
 from ergo.images.picture import Picture
 from ergo.traces.answers import remark
 from ergo.traces.rows import trace_to_dict
@@ -62,11 +62,11 @@ def test_other_families_are_not_held_to_form() -> None:
     assert [name for name, family in FAMILIES.items() if family.knows] == ["ergo_tiny", "ergo_photo"]
 
 
-@pytest.mark.parametrize(("least", "believed"), [(CONFIDENT / 2, False), (2 * CONFIDENT, True)])
+@pytest.mark.parametrize(("least", "believed"), [(0.1, False), (0.3, True)])
 def test_an_unsure_answer_is_none(least: float, believed: bool) -> None:
     replies = [Completion("", logprobs=(-5.0,)), Completion("", logprobs=(-0.01, math.log(least)))]
-    assert believable(Answer("waves", "exact", region_reading="exact"), replies) == believed
-    assert believable(Answer("waves", "exact"), [Completion("")])
+    assert believable(Answer("waves", "exact", region_reading="exact"), replies, 0.2) == believed
+    assert believable(Answer("waves", "exact"), [Completion("")], 0.2)
 
 
 def test_a_trace_of_it_says_so_wherever_traces_go() -> None:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/**/*.md"), *ROOT.glob("weights/**/*.md"))
 )  # fmt: skip
-BUNDLED = Path(ergo.__file__).parent / "demo" / "vague.jpg"
+BUNDLED = Path(ergo.__file__).parent / "demo" / "plate.jpg"
 WIDEST = 100
 
 GONE = (
@@ -121,7 +121,7 @@ def free_port() -> int:
 
 
 def test_the_readmes_commands_run_as_they_are_written(home: Path) -> None:
-    """The server on port 8000 is the README's own `ergo serve`; ERGO-7B, which nobody can fetch here, is ergo-tiny."""
+    """The server on port 8000 is the README's own `ergo serve`; ERGO-7B, which nobody can fetch here, is ergo-photo."""
     port = free_port()
     bin_folder = Path(sys.executable).parent
     env = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
@@ -129,8 +129,8 @@ def test_the_readmes_commands_run_as_they_are_written(home: Path) -> None:
     assert len(blocks) == 4
     script = "\n".join(block for block in blocks if not block.startswith("ergo serve"))
     script = re.sub(r"(localhost|127\.0\.0\.1):8000", rf"\1:{port}", script)
-    script = script.replace("hf:nota-ai/ERGO-7B", "hf:ergo-tiny").replace(
-        "--model openai:", "--family ergo_tiny --model openai:"
+    script = script.replace("hf:nota-ai/ERGO-7B", "hf:ergo-photo").replace(
+        "--model openai:", "--family ergo_photo --model openai:"
     )
     with subprocess.Popen(["ergo", "serve", "--port", str(port)], cwd=home, env=env) as server:
         try:
@@ -138,12 +138,12 @@ def test_the_readmes_commands_run_as_they_are_written(home: Path) -> None:
             shell = ["sh", "-euc", script]
             done = subprocess.run(shell, cwd=home, env=env, capture_output=True, text=True, timeout=240)
             snippet = fences(ROOT / "README.md", "python")[0].replace(":8000", f":{port}")
-            snippet = snippet.replace("model=server", "model=ergo.open_backend(server, 'ergo_tiny')")
+            snippet = snippet.replace("model=server", "model=ergo.open_backend(server, 'ergo_photo')")
             again = subprocess.run([sys.executable, "-c", snippet], cwd=home, env=env, capture_output=True, text=True)
         finally:
             server.terminate()
     assert done.returncode == 0, done.stderr
-    assert "answer    (A) bars" in done.stdout
+    assert "answer    FMU-3619" in done.stdout
     assert '"chat.completion"' in done.stdout
     assert (home / "look.html").is_file()
     assert again.returncode == 0, again.stderr

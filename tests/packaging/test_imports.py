@@ -27,7 +27,7 @@ with RunFolder(Path("run"), {{"model": "m"}}) as run:
     except ergo.ErgoError as error: assert "another process" in str(error)
     else: raise AssertionError("opened twice")
 assert RunFolder(Path("run"), {{"model": "m"}}).done() == {{"a"}}
-trace = ergo.ask(Path(ergo.__file__).parent / "demo" / "vague.jpg", "q?", model="scripted:<answer>x</answer>")
+trace = ergo.ask(Path(ergo.__file__).parent / "demo" / "plate.jpg", "q?", model="scripted:<answer>x</answer>")
 assert trace.answer.text == "x", trace
 print("used")
 """

@@ -10,10 +10,9 @@ import pytest
 from ergo.core.geometry import Box
 from ergo.photo_world.assets import BUNDLE, SPLITS, Assets, split_of
 from ergo.photo_world.kinds import KINDS
-from ergo.photo_world.model import CANNOT_TELL
 from ergo.photo_world.questions import CATEGORIES, pose, questioned_things, region_of
 from ergo.photo_world.scene import STICKER_APART, STICKER_COLOURS, compose, habit_of, split_questioned_in
-from ergo.photo_world.texts import CHARACTERS, TEXT_KINDS, change_one, make_text
+from ergo.photo_world.texts import CANNOT_TELL, CHARACTERS, TEXT_KINDS, change_one, make_text
 
 SCENES = 60
 

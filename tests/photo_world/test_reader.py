@@ -26,7 +26,7 @@ from ergo.photo_world import found  # noqa: E402
 from ergo.photo_world.assets import Assets  # noqa: E402
 from ergo.photo_world.dataset import make_samples  # noqa: E402
 from ergo.photo_world.evaluate import _png as png  # noqa: E402
-from ergo.photo_world.evaluate import error_rate, jobs, measure, report, total  # noqa: E402
+from ergo.photo_world.evaluate import error_rate, jobs, measure, report  # noqa: E402
 from ergo.photo_world.kinds import KINDS  # noqa: E402
 from ergo.photo_world.learner import ATTENTION_LAYER, Learner, load_start, save_heads, words_of_labels  # noqa: E402
 from ergo.photo_world.lessons import (  # noqa: E402
@@ -41,13 +41,14 @@ from ergo.photo_world.lessons import (  # noqa: E402
     shaken,
     words_lesson,
 )
-from ergo.photo_world.model import CANNOT_TELL, GRID, make_config, make_model, make_tokenizer, save  # noqa: E402
+from ergo.photo_world.model import GRID, make_config, make_model, make_tokenizer, save  # noqa: E402
 from ergo.photo_world.pages import LABELS, PATCH, STICKER, THING, Crop, make_word  # noqa: E402
 from ergo.photo_world.paint import paint  # noqa: E402
 from ergo.photo_world.place_heads import start_place_heads  # noqa: E402
 from ergo.photo_world.questions import CATEGORIES, all_words, kinds_questioned_in, region_of  # noqa: E402
 from ergo.photo_world.rows import HEADS, IGNORED, PLACE_HEADS, Rows  # noqa: E402
 from ergo.photo_world.scene import compose  # noqa: E402
+from ergo.photo_world.texts import CANNOT_TELL  # noqa: E402
 from ergo.photo_world.tower import in_tower_order, merge, patches_of, see  # noqa: E402
 from ergo.photo_world.training import Optimisers, load_state, save_state  # noqa: E402
 from ergo.traces.run import run  # noqa: E402
@@ -240,14 +241,16 @@ def test_an_evaluation_asks_every_sample_in_every_way_and_keeps_what_was_said(
         for sample in make_samples(test_assets, 8, tmp_path / "test")
     ]
     assert [sample.category for sample in samples] == list(CATEGORIES)
-    report(measure(run(jobs(samples, backend), backend, 8)), tmp_path / "rows.jsonl")
+    report(measure(run(jobs(samples, backend, (40, 72), 1, True), backend, 8)), tmp_path / "rows.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
     asked = sorted((row["id"], row["condition"]) for row in rows)
-    expected = [
-        (s.id, c) for s in samples for c in ("two_looks", "one_look", "true_region") if s.region or c != "true_region"
-    ]
+    always = ["two_looks@140", "one_look@140", "two_looks@172", "one_look@172"]
+    expected = [(s.id, c) for s in samples for c in always + ["true_region@72", "two_looks@painted"] * bool(s.region)]
+    expected.append((samples[0].id, "one_look@full"))
     assert asked == sorted(expected)
-    assert all(row["tokens"] <= total().max_tokens for row in rows)
+    for row in rows:
+        allowed = row["condition"].split("@")[1]
+        assert not allowed.isdigit() or row["tokens"] <= int(allowed)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_sixteen_clients_share_the_shipped_model() -> None:
             )
             return alone, [list(one) for one in together]
 
-    with server("ergo-tiny", concurrency=64) as (address, _):
+    with server("ergo-photo", concurrency=64) as (address, _):
         alone, together = asyncio.run(all_of_them(address))
     assert together == [alone] * 16
 

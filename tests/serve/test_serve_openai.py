@@ -265,7 +265,8 @@ def test_mistakes_are_errors_of_the_clients_own_kind(
 
 
 @pytest.mark.parametrize(
-    ("kind", "status"), [("timeout", 504), ("refused", 502), ("out_of_memory", 503), ("crashed", 500)]
+    ("kind", "status"),
+    [("timeout", 504), ("refused", 502), ("out_of_memory", 503), ("crashed", 500), ("http_429", 429)],
 )
 def test_a_model_that_fails_has_its_status(kind: str, status: int) -> None:
     """In a stream, whose head is sent at once, as an event that the client raises."""
@@ -362,7 +363,7 @@ def test_a_local_model_gets_what_is_ready_together_and_nothing_is_mixed() -> Non
 def test_the_shipped_model_answers_and_keeps_its_first_look() -> None:
     sample = next(read_samples(DEMO / "samples.jsonl"))
     uri = f"data:image/jpeg;base64,{base64.b64encode(Path(str(sample.image)).read_bytes()).decode()}"
-    with serving(open_backend("ergo-tiny")) as address:
+    with serving(open_backend("ergo-photo")) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
         reply = client.chat.completions.create(
             model="ergo", extra_body={"ergo": {"options": list(sample.choices)}}, **chat_body(sample.question, uri)

@@ -102,7 +102,7 @@ CASES: dict[str, tuple[Callable[[], bytes], int, set[int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("model", ["scripted", "ergo-tiny"])
+@pytest.mark.parametrize("model", ["scripted", "ergo-photo"])
 def test_small_inputs_take_little_memory_and_health_answers_meanwhile(model: str) -> None:
     print(f"\n{'input':36} {'answers':28} {'peak MB':>8} {'health: median':>15} {'most, ms':>9} {'s':>6}")
     over = []

@@ -1,8 +1,9 @@
 """Ways to reach a model. Each is imported only when asked for.
 
 hf:NAME | hf:FOLDER      a checkpoint in this process (extra `local`)
-ergo-tiny                the model this package ships, likewise
-ergo-tiny-cold           its cold start, which reinforcement learning began from
+ergo-photo               the model this package ships, likewise: reads short texts in photographs
+ergo-tiny, ergo-tiny-cold
+                         in a checkout: the model of the drawn world, and where its reinforcement learning began
 openai:URL               any OpenAI-compatible endpoint
 vllm:URL, sglang:URL, llama.cpp:URL, azure:URL
                          the same, and which server it is
@@ -28,10 +29,11 @@ from ergo.families.base import ModelFamily
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 SHIPPED = {
-    "ergo-tiny": str(_PACKAGE / "models" / "ergo-tiny"),
+    "ergo-photo": str(_PACKAGE / "models" / "ergo-photo"),
+    "ergo-tiny": str(_PACKAGE.parents[1] / "weights" / "ergo-tiny"),
     "ergo-tiny-cold": str(_PACKAGE.parents[1] / "weights" / "ergo-tiny-cold"),
 }
-"""Models found by a name of ours. The cold start lies in a checkout, not in the wheel (docs/train.md makes it again)."""
+"""Models found by a name of ours. Those of the drawn world lie in a checkout, not in the wheel (docs/train.md)."""
 
 TINY = SHIPPED["ergo-tiny"]
 
@@ -140,7 +142,7 @@ def _open(spec: str, family: str | None, settings: Mapping[str, Any]) -> Model:
         return Model(ScriptedBackend([rest], record=False), chosen, chosen.patch, "scripted")
     if not separator and Path(spec).is_dir():
         return _open_local(spec, family, settings_from(LocalSettings, settings))
-    raise UsageError(f"no model is named {spec!r}: say ergo-tiny, hf:NAME, hf:FOLDER, openai:URL or ollama:NAME")
+    raise UsageError(f"no model is named {spec!r}: say ergo-photo, hf:NAME, hf:FOLDER, openai:URL or ollama:NAME")
 
 
 def _open_local(name: str, family: str | None, settings: LocalSettings) -> Model:

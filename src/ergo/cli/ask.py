@@ -30,7 +30,7 @@ REMARKS: dict[Remark, str] = {
 """What `Result.remark` means; the first three are no answer, and the exit status is 1."""
 
 EXAMPLES = """\
-  ergo ask vague.jpg "What pattern is on the tag of the blue tree?" --options bars slashes stripes checks
+  ergo ask plate.jpg "What is the number plate of the rocket?"
   ergo ask photo.jpg "What colour is the boat?" --options red blue --model openai:http://localhost:8000/v1
   ergo ask a.jpg b.jpg -q "How many people?" -q "Is it day or night?" --json
   echo "What does the label say?" | ergo ask scan.tif - --budget 1280 --save look.html
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="+",
         metavar="PICTURE ... QUESTION",
-        help="files or data URIs (- for a picture on stdin, or the name of a bundled one: vague.jpg, attribute.jpg, "
-        "relation.jpg), then the question (- for one on stdin)",
+        help="files or data URIs (- for a picture on stdin, or the name of a bundled one: plate.jpg, price.jpg, name.jpg)"
+        ", then the question (- for one on stdin)",
     )
     parser.add_argument(
         "-q",

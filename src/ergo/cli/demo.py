@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ergo.api import Result
     from ergo.samples.sample import Sample
 
-MODEL = "ergo-tiny"
+MODEL = "ergo-photo"
 EXAMPLES = """\
   ergo demo
   ergo demo looks

@@ -21,7 +21,7 @@ from ergo.traces.folder import RunFolder
 from ergo.traces.provenance import folder_hash
 
 EXAMPLES = """\
-  ergo eval world --limit 50 --budget 100
+  ergo eval world --model ergo-tiny --limit 50
   ergo eval vstar --model openai:http://localhost:8000/v1 --conditions one_look@1280,full coarse_to_fine@640
 """
 

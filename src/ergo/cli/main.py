@@ -28,7 +28,7 @@ VERBS = {
     "train": "train a policy by a recipe",
     "recipes": "list the recipes that ship, or show one",
     "data": "turn a public training set into samples worth training on",
-    "world": "draw scenes with known truth, as a data set",
+    "world": "make pictures and questions of known truth, as a data set",
     "completion": "print the completion script of a shell",
 }
 
@@ -43,7 +43,7 @@ exit status:
   0  all answered      1  some failed      2  wrong use      130  stopped
 
 examples:
-  ergo ask vague.jpg "What pattern is on the tag of the blue tree?" --options bars slashes stripes checks
+  ergo ask plate.jpg "What is the number plate of the rocket?"
   ergo ask --help
 """
 

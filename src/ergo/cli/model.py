@@ -23,7 +23,7 @@ SETTINGS = {*vars(ENDPOINT), *vars(LOCAL)} - {"concurrency"}
 """What the flags below may set; each is named as `open_backend` names it."""
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", default: str = "ergo-tiny") -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", default: str = "ergo-photo") -> None:
     """The flags that name a model. flag: what it is named for. default: "" where none is asked unless named.
 
     A setting that is not given is left out, so that one that was is known, and refused by a model that has no use
@@ -36,7 +36,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, flag: str = "--model", 
         dest="model",
         default=default,
         metavar="NAME",
-        help="ergo-tiny (ships), hf:NAME or hf:FOLDER (a checkpoint in this process), openai:URL (any server), "
+        help="ergo-photo (ships), hf:NAME or hf:FOLDER (a checkpoint in this process), openai:URL (any server), "
         "vllm:URL, sglang:URL, llama.cpp:URL, azure:URL, ollama:NAME, lmstudio:NAME, openrouter:NAME, gemini:NAME, "
         f"anthropic:NAME (default: {default or 'none is asked'})",
     )

@@ -39,7 +39,7 @@ class Ergo(lmms):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: str = "ergo-tiny",
+        model: str = "ergo-photo",
         flow: str = "coarse_to_fine",
         budget: int | None = None,
         concurrency: int = 16,

@@ -206,7 +206,7 @@ def model_of(config: Mapping[str, Any]) -> str:
 
     >>> model_of({"model": "openai:http://10.0.0.7:8000/v1", "model_name": "Qwen/Qwen3-VL-8B-Instruct"})
     'Qwen/Qwen3-VL-8B-Instruct'
-    >>> model_of({"model": "ergo-tiny", "model_name": "/somewhere/ergo/models/ergo-tiny"})
+    >>> model_of({"model": "ergo-tiny", "model_name": "/somewhere/weights/ergo-tiny"})
     'ergo-tiny'
     >>> model_of({"model": "hf:/somewhere/runs/mine/checkpoint", "model_name": "/somewhere/runs/mine/checkpoint"})
     'mine/checkpoint'

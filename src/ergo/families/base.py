@@ -31,6 +31,7 @@ class ModelFamily:
         `families.plain_name` leaves them; a name that none matches is no family's.
     knows: one line on what it knows, for a model that knows little: answers it is not sure of then become "I cannot
         tell" (`caution.cautious`), with this line; empty for a model that is asked about anything.
+    sure: least probability of any token of an answer that it is believed to know.
     no_thinking: body fields of a request that switch its thinking off, as JSON; empty where it does not
         think or cannot be switched.
     several_pictures: whether one question may be about several pictures at once.
@@ -51,6 +52,7 @@ class ModelFamily:
     served: tuple[str, ...] = ()
     no_thinking: str = ""
     knows: str = ""
+    sure: float = 0.15
     max_reply: int | None = None
     several_pictures: bool = True
     spells: bool = False
@@ -104,7 +106,7 @@ class ModelFamily:
 
     def careful(self, flow: Flow) -> Flow:
         """The flow for a person who asks: held to what this family knows."""
-        return cautious(flow, self.knows) if self.knows else flow
+        return cautious(flow, self.knows, self.sure) if self.knows else flow
 
     def options_in(self, chat: Chat) -> list[str]:
         """The options that replies are to be held to; none for a family that does not spell."""

@@ -14,12 +14,11 @@ from ergo.core.flows import Answer, Flow
 from ergo.core.messages import Completion
 
 CANNOT_TELL = "I cannot tell"
-CONFIDENT = 0.15
-"""Least probability of any token of the reply that answers (regions are never sure to the grid step)."""
 
 
-def cautious(flow: Flow, knows: str) -> Flow:
-    """The flow, its answer replaced where it is not to be believed. knows: the line that is said then."""
+def cautious(flow: Flow, knows: str, sure: float) -> Flow:
+    """The flow, its answer replaced where it is not to be believed. knows: the line that is said then. sure: least
+    probability of any token of the reply that answers (regions are never sure to the grid step)."""
     replies: list[Completion] = []
     try:
         request = next(flow)
@@ -28,13 +27,13 @@ def cautious(flow: Flow, knows: str) -> Flow:
             request = flow.send(replies[-1])
     except StopIteration as stop:
         answer: Answer = stop.value
-    if believable(answer, replies):
+    if believable(answer, replies, sure):
         return answer
     return replace(answer, text=CANNOT_TELL, thought="", caution=knows)
 
 
-def believable(answer: Answer, replies: Sequence[Completion]) -> bool:
+def believable(answer: Answer, replies: Sequence[Completion], sure: float) -> bool:
     """Whether all was said in the form asked for, and surely. Where a backend gives no probabilities, form decides."""
     well_formed = answer.reading == "exact" and answer.region_reading in (None, "exact")
     least = min(replies[-1].logprobs or (0.0,))
-    return well_formed and math.exp(least) >= CONFIDENT
+    return well_formed and math.exp(least) >= sure

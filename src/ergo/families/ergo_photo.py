@@ -1,12 +1,12 @@
-"""ergo-photo: reads small texts beside things on photographs; asked as ergo-tiny is. Close views are enlarged to 28
-tokens at least, for it learnt to read letters of 18 pixels and more."""
+"""ergo-photo, which ships: reads small texts beside things on photographs; asked as ergo-tiny is. Close views are
+enlarged to 28 tokens at least, for it learnt to read letters of 18 pixels and more."""
 
 from ergo.families.base import ModelFamily
 from ergo.families.prompts import TERSE
 
 KNOWS = (
-    "ergo-photo, a model of 5 million parameters, knows 80 kinds of things and reads short texts next to them, poorly; "
-    "for anything else, name a real model: --model hf:FOLDER, openai:URL or ollama:NAME"
+    "ergo-photo, the bundled model of 5 million parameters, reads the short text on a sign, tag or plate next to one "
+    "of 80 kinds of things (ergo world); for all else, name a real model: --model hf:FOLDER, openai:URL or ollama:NAME"
 )
 FAMILY = ModelFamily(
     "ergo_photo",
@@ -17,6 +17,8 @@ FAMILY = ModelFamily(
     min_tokens=28,
     served=("ergo-photo(-cold)?",),
     knows=KNOWS,
+    sure=0.4,  # of 160 validation samples 1 of 73 right answers is lost, and 21 of 58 wrong ones are
     max_reply=64,
+    several_pictures=False,
     spells=True,
 )

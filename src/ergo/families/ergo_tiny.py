@@ -4,7 +4,7 @@ from ergo.families.base import ModelFamily
 from ergo.families.prompts import TERSE
 
 KNOWS = (
-    "ergo-tiny, the bundled model, knows only the drawn pictures of `ergo world` (6 kinds of things in 8 colours, with "
+    "ergo-tiny knows only the drawn pictures of `ergo world --kind drawn` (6 kinds of things in 8 colours, with "
     "8 patterns on their tags); for photographs, name a real model: --model hf:FOLDER, openai:URL or ollama:NAME"
 )
 FAMILY = ModelFamily(

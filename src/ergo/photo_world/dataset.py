@@ -1,21 +1,20 @@
 """Questions about painted scenes as samples: a JSONL with its pictures, for `ergo eval` and anyone else.
 
-python -m ergo.photo_world.dataset OUT --split test --count 1000
+ergo world OUT --split test --limit 1000
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ergo.core.errors import UsageError
 from ergo.core.geometry import Box
 from ergo.images.picture import Picture
-from ergo.photo_world.assets import SPLITS, Assets, Split, assets_of
+from ergo.photo_world.assets import Assets, Split, assets_of
 from ergo.photo_world.paint import paint
 from ergo.photo_world.questions import CATEGORIES, PosedQuestion, pose
 from ergo.photo_world.scene import Scene, compose
@@ -26,12 +25,14 @@ MEGAPIXELS = (4.0, 10.0)
 TRIES = 50  # scenes looked at for one that has a question of the category wanted
 
 
-def make_samples(assets: Assets, count: int, folder: Path, first: int = 0) -> Iterator[Sample]:
+def make_samples(
+    assets: Assets, count: int, folder: Path, first: int = 0, megapixels: tuple[float, float] = MEGAPIXELS
+) -> Iterator[Sample]:
     """`count` samples, all categories in turn; their pictures are written to `folder`. first: number of the first one."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
         category = CATEGORIES[number % len(CATEGORIES)]
-        scene, posed = _one(assets, number, category, MEGAPIXELS)
+        scene, posed = _one(assets, number, category, megapixels)
         path = folder / f"{assets.split}-{number:05d}.jpg"
         paint(scene, assets, Box.whole(scene.size), scene.size).save(path, quality=JPEG_QUALITY)
         yield _sample(assets, number, category, scene, posed, f"{folder.name}/{path.name}")
@@ -111,18 +112,10 @@ def facts(scene: Scene, posed: PosedQuestion, assets: Assets) -> dict[str, Any]:
     return found
 
 
-def write(out: Path, split: Split, count: int) -> int:
-    """Write `out`/SPLIT.jsonl and its pictures; returns the number of samples."""
+def write(out: Path, split: Split, count: int, megapixels: tuple[float, float] = MEGAPIXELS) -> int:
+    """Write `out`/samples.jsonl and its pictures; returns the number of samples."""
+    if count < 1 or not 1 <= megapixels[0] <= megapixels[1] <= 64:
+        raise UsageError("photographs are at least one, of 1 to 64 megapixels, the least before the most")
     out.mkdir(parents=True, exist_ok=True)
-    return write_samples(out / f"{split}.jsonl", make_samples(assets_of(split), count, out / split))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--count", type=int, default=200)
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    number = write(args.out, args.split, args.count)
-    logging.info("%d samples in %s", number, args.out)
+    samples = make_samples(assets_of(split), count, out / "pictures", megapixels=megapixels)
+    return write_samples(out / "samples.jsonl", samples)

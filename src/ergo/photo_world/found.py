@@ -1,6 +1,6 @@
 """Beyond the world: real photographs with real text that nobody here drew, and questions about anything at all.
 
-    python -m ergo.photo_world.found CHECKPOINT [--out ROWS.jsonl]
+    python -m ergo.photo_world.found CHECKPOINT --out FOLDER
 
 `found_text.jsonl` holds 50 questions about what stands in 31 photographs, with the box of the text; `foreign.jsonl`
 40 questions about 25 pictures of anything. The pictures come from the sources of Debian packages, fetched by name
@@ -21,6 +21,8 @@ from pathlib import Path
 
 import torch
 
+from ergo.api import ask
+from ergo.backends import SHIPPED, Model
 from ergo.backends.settings import LocalSettings
 from ergo.backends.transformers.backend import TransformersBackend
 from ergo.core.flows import LookConfig, Question, coarse_to_fine
@@ -105,18 +107,45 @@ def judge_foreign(samples: list[Sample], backend: TransformersBackend) -> None:
     log.info("of %d foreign questions: %s", len(samples), dict(counts))
 
 
+def save_cards(rows: Path, samples: list[Sample], backend: TransformersBackend, folder: Path) -> None:
+    """Cards of the five best and the five worst answers of two looks. rows: what `report` wrote."""
+    lines = [json.loads(line) for line in rows.read_text("utf-8").splitlines()]
+    asked = sorted(
+        (line for line in lines if line["condition"].startswith("two_looks")), key=lambda line: line["error_rate"]
+    )
+    by_id = {sample.id: sample for sample in samples}
+    model = Model.of(backend, backend.family)
+    for name, line in [
+        (f"{place}-{n}", line)
+        for place, some in (("best", asked[:5]), ("worst", asked[-5:]))
+        for n, line in enumerate(some)
+    ]:
+        sample = by_id[line["id"]]
+        ask(sample.image, sample.question, model=model).save(folder / f"{name}.png")
+        log.info(
+            "%s: %s %s -> %s (truth %s)",
+            name,
+            Path(str(sample.image)).name,
+            sample.question,
+            line["answer"],
+            sample.answer,
+        )
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint")
-    parser.add_argument("--out", type=Path, help="a JSONL of every reply about the found texts")
+    parser.add_argument("--out", type=Path, required=True, help="folder for rows.jsonl and ten cards")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     pictures = fetch(cache_folder().parent / "found-photographs")
-    backend = TransformersBackend.open(chosen.checkpoint, LocalSettings(batch_size=16))
+    backend = TransformersBackend.open(SHIPPED.get(chosen.checkpoint, chosen.checkpoint), LocalSettings(batch_size=16))
     texts = [replace(sample, choices=()) for sample in read_samples(TEXT, pictures)]
-    report(measure(run(jobs(texts, backend), backend, 16)), chosen.out)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    report(measure(run(jobs(texts, backend), backend, 16)), chosen.out / "rows.jsonl")
+    save_cards(chosen.out / "rows.jsonl", texts, backend, chosen.out)
     judge_foreign(read_samples(FOREIGN, pictures), backend)
 
 

@@ -22,7 +22,7 @@ from ergo.core.geometry import Box, Size, TokenBudget
 from ergo.photo_world.assets import Assets
 from ergo.photo_world.kinds import KINDS
 from ergo.photo_world.lettering import develop
-from ergo.photo_world.model import CANNOT_TELL, GRID
+from ergo.photo_world.model import GRID
 from ergo.photo_world.pages import MERGE, PATCH, STICKER, THING, Crop, a_ground, make_page, make_word
 from ergo.photo_world.paint import centres_under, labels_under, paint, patches_in
 from ergo.photo_world.questions import (
@@ -41,6 +41,7 @@ from ergo.photo_world.questions import (
 )
 from ergo.photo_world.rows import Piece, Talk, Turn, tokens_with
 from ergo.photo_world.scene import Scene, Sign, Thing, compose
+from ergo.photo_world.texts import CANNOT_TELL
 
 NEED_CLOSE = tuple(category for category in CATEGORIES if category not in ("coarse", "none"))
 GROUPS = ("word", "places", "region", "answer", "empty")

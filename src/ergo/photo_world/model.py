@@ -18,10 +18,10 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from ergo.photo_world.pages import MERGE, PATCH
+from ergo.photo_world.texts import CANNOT_TELL
 from ergo.tiny.model import CONTROL, TAGS, TEMPLATE, waves
 
 GRID = 20  # thousandths of a view's side: coordinates are multiples of it
-CANNOT_TELL = "cannot tell"  # the whole answer to a question that the picture does not answer
 
 
 def make_tokenizer(corpus: Iterable[str]) -> Any:

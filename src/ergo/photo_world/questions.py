@@ -21,7 +21,6 @@ import numpy as np
 from ergo.core.geometry import Box
 from ergo.photo_world.assets import Split
 from ergo.photo_world.kinds import KINDS
-from ergo.photo_world.model import CANNOT_TELL
 from ergo.photo_world.scene import (
     STICKER_COLOURS,
     STICKER_SHAPES,
@@ -32,7 +31,7 @@ from ergo.photo_world.scene import (
     habit_of,
     split_questioned_in,
 )
-from ergo.photo_world.texts import change_one
+from ergo.photo_world.texts import CANNOT_TELL, change_one
 
 CATEGORIES = ("read", "choice", "attribute", "relation", "two_hop", "vague", "coarse", "none")
 MARGIN = 28  # units around a text that belong to a good region

@@ -23,11 +23,12 @@ from ergo.photo_world.questions import CATEGORIES, PosedQuestion, pose, region_o
 from ergo.photo_world.scene import Scene, compose
 
 CELL = 420  # pixels, width of one picture on the sheet
+ROW = 800  # its height, of which 435 for the view and 75 for words
 
 
 def draw_sheet(assets: Assets, path: Path, first: int = 0) -> None:
     """Twelve pictures with their questions, the categories in turn."""
-    sheet = Image.new("RGB", (4 * CELL, 3 * 640), "white")
+    sheet = Image.new("RGB", (4 * CELL, 3 * ROW), "white")
     brush, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     number, seed = 0, first
     while number < 12:
@@ -36,7 +37,7 @@ def draw_sheet(assets: Assets, path: Path, first: int = 0) -> None:
         posed = pose(scene, np.random.default_rng(seed), CATEGORIES[number % len(CATEGORIES)], scene.things[0])
         if posed is None:
             continue
-        x, y = number % 4 * CELL, number // 4 * 640
+        x, y = number % 4 * CELL, number // 4 * ROW
         coarse, close = _shown(assets, scene, posed, seed)
         large = coarse.resize((CELL - 10, round((CELL - 10) * coarse.height / coarse.width)), Image.Resampling.NEAREST)
         if posed.region:
@@ -47,7 +48,7 @@ def draw_sheet(assets: Assets, path: Path, first: int = 0) -> None:
         sheet.paste(close, (x, y + 435))
         words = textwrap.wrap(with_options(posed).replace("\n", "  "), 64)
         for line, text in enumerate([*words, "-> " + posed.answer]):
-            brush.text((x, y + 590 + line * 14), text, fill="black", font=font)
+            brush.text((x, y + ROW - 75 + line * 14), text, fill="black", font=font)
         number += 1
     sheet.save(path)
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+CANNOT_TELL = "cannot tell"  # the whole answer to a question that the picture does not answer
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:-$"
 TextKind = Literal["word", "name", "number", "price", "time", "plate"]
 TEXT_KINDS: tuple[TextKind, ...] = ("word", "name", "number", "price", "time", "plate")

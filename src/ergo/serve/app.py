@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def _application(routes: Routes, settings: Settings, engine: Engine) -> FastAPI:
         async with engine.running():
             yield
 
-    app = FastAPI(title="ergo", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="ergo", version=version("ergo-vlm"), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_exception_handler(Refused, _refusal)
     app.add_exception_handler(HTTPException, _http_error)
     if settings.origins:

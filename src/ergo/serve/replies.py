@@ -50,7 +50,7 @@ def refused(error: BackendError | PictureError) -> Refused:
             Refused(503, str(error), "busy", **{"retry-after": "5"}) if busy else Refused(400, str(error), error.kind)
         )
     status = {"timeout": 504, "deadline": 504, "out_of_memory": 503, "crashed": 500, "context_length": 400,
-              "content_filter": 400, "http_400": 400, "http_422": 400}.get(error.kind, 502)  # fmt: skip
+              "content_filter": 400, "http_400": 400, "http_422": 400, "http_429": 429}.get(error.kind, 502)  # fmt: skip
     return Refused(status, str(error), error.kind)
 
 

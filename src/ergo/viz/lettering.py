@@ -43,10 +43,13 @@ class Face:
     def __init__(self, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, size: int, drawn_size: int) -> None:
         self.font, self.size, self.scale = font, size, size / drawn_size
         self._missing = self._shape(_NO_CHARACTER)
+        self._known: dict[str, bool] = {}
 
     def has(self, letter: str) -> bool:
         """Pillow does not say which letters a font has: one without shows the box that it shows for none."""
-        return self._shape(letter) != self._missing
+        if letter not in self._known:
+            self._known[letter] = self._shape(letter) != self._missing
+        return self._known[letter]
 
     def length(self, text: str) -> float:
         return self.font.getlength(text) * self.scale

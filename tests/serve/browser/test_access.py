@@ -101,9 +101,9 @@ def test_nothing_moves_where_that_is_not_wanted(browser: Any) -> None:
 
 
 def test_a_notice_leaves_a_phone_its_screen_and_opens_with_a_key(browser: Any) -> None:
-    with serving(open_backend("ergo-tiny")) as address:
+    with serving(open_backend("ergo-photo")) as address:
         page, complaints = visit(browser, address, viewport={"width": 390, "height": 844})
-        page.get_by_text("knows only the drawn pictures").wait_for()
+        page.get_by_text("the bundled model").wait_for()
         assert page.locator("#notice").bounding_box()["height"] < 70
         page.focus("#notice summary")
         page.keyboard.press("Enter")

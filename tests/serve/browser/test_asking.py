@@ -41,7 +41,7 @@ def test_the_outline_lies_where_the_region_is(browser: Any, width: int, scheme: 
     expected = api.ask(jpeg, sample.question, sample.choices).answer
     assert expected is not None
     assert expected.region is not None
-    with serving(open_backend("ergo-tiny")) as address:
+    with serving(open_backend("ergo-photo")) as address:
         page, complaints = visit(browser, address, viewport={"width": width, "height": 844}, color_scheme=scheme)
         drop(page, jpeg)
         ask(page, sample.question, ", ".join(sample.choices))
@@ -150,9 +150,9 @@ def test_a_follow_up_knows_what_was_said(browser: Any) -> None:
 
 
 def test_the_bundled_model_says_what_it_knows_and_an_answer_how_sure_it_is(browser: Any) -> None:
-    with serving(open_backend("ergo-tiny")) as address:
+    with serving(open_backend("ergo-photo")) as address:
         page, complaints = visit(browser, address)
-        page.get_by_text("knows only the drawn pictures").first.wait_for()
+        page.get_by_text("the bundled model").first.wait_for()
         assert "--model" in page.text_content("#notice")
         page.click("#samples button >> nth=0")
         page.wait_for_selector("#ask:focus")

@@ -11,6 +11,9 @@ from browsing import ask, drop, encoded, reach, visit
 from PIL import Image
 from serving import scripted, serving
 
+from ergo.api import BUNDLED
+from ergo.images.decode import load_image
+
 pytestmark = pytest.mark.page
 
 
@@ -70,15 +73,16 @@ def test_a_link_brings_the_question_the_settings_and_an_examples_picture(browser
     with serving(scripted()) as address:
         page, _ = visit(browser, address)
         page.click("#samples button >> nth=0")
-        page.get_by_text("attribute.jpg:").first.wait_for()
+        page.get_by_text("plate.jpg:").first.wait_for()
         page.click("#more summary")
         page.fill("#budget", "320")
         ask(page, "Is it #3 & 50 %?", "a=b, ü")
         link = page.url
         asked = parse_qs(urlsplit(link).fragment)
-        assert asked == {"question": ["Is it #3 & 50 %?"], "option": ["a=b", "ü"], "budget": ["320"], "picture": ["examples/attribute.jpg"]}  # fmt: skip
+        assert asked == {"question": ["Is it #3 & 50 %?"], "option": ["a=b", "ü"], "budget": ["320"], "picture": ["examples/plate.jpg"]}  # fmt: skip
+        size = load_image(BUNDLED / "plate.jpg").size
         other, complaints = visit(browser, address, link.removeprefix(f"{address}/"))
-        other.get_by_text("attribute.jpg: 2,679 × 3,494 pixels").first.wait_for()
+        other.get_by_text(f"plate.jpg: {size.width:,} × {size.height:,} pixels").first.wait_for()
         assert other.input_value("#question") == "Is it #3 & 50 %?"
         assert other.input_value("#options") == "a=b, ü"
         assert other.input_value("#budget") == "320"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import ask, drop, encoded, outlined, paste, pixels, reach, until, visit
 from PIL import Image
 from serving import scripted, serving
+
+from ergo.api import BUNDLED
+from ergo.samples.reader import read_samples
 
 pytestmark = pytest.mark.page
 DESKTOP = {"width": 1280, "height": 800}
@@ -201,12 +205,13 @@ def test_a_picture_is_pasted_chosen_or_taken_with_the_camera(browser: Any) -> No
 
 
 def test_an_example_is_opened_with_its_question(browser: Any) -> None:
+    _, second, _ = read_samples(BUNDLED / "samples.jsonl")
     with serving(scripted()) as address:
         page, complaints = visit(browser, address, viewport=DESKTOP)
         page.click("#samples button >> nth=1")
-        page.get_by_text("vague.jpg:").first.wait_for()
-        assert page.input_value("#question") == "What pattern is on the tag of the blue tree?"
-        assert page.input_value("#options") == "bars, slashes, stripes, checks"
+        page.get_by_text(f"{Path(str(second.image)).name}:").first.wait_for()
+        assert page.input_value("#question") == second.question
+        assert page.input_value("#options") == ", ".join(second.choices)
         page.wait_for_selector("#ask:focus")
         page.keyboard.press("Enter")
         reach(page, "answered")
