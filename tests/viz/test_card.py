@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -20,6 +21,7 @@ from ergo.images.picture import Picture
 from ergo.traces.run import run
 from ergo.viz import page_of, picture_of
 from ergo.viz.sheet import ACCENT, GAP, INNER_WIDTH, MARGIN, SHEET_WIDTH
+from ergo.viz.story import Story
 
 QUESTION = Question("What is written on the <sign> & where?", ("STOP", "GO", "<b>nothing</b>"))
 LOOKING = LookConfig(QWEN2_5_VL, TokenBudget(64), TokenBudget(100))
@@ -185,3 +187,13 @@ def test_no_folder_of_this_machine_is_shown() -> None:
     page = page_of(TRACES["one look"], private, QUESTION, TRACES["failed at once"])
     assert "street.jpg" in page
     assert "secret" not in page
+
+
+def test_what_a_model_thought_is_not_shown_where_its_answer_is_not_believed() -> None:
+    """It is mostly a loop of the few words it has; the page still has its replies as they came."""
+    garbled = both_looks("<think>blue blue </answer> tag</think>", ANSWER)
+    assert garbled.answer
+    held = replace(garbled, answer=replace(garbled.answer, text="I cannot tell", caution="knows little"))
+    assert Story.of(garbled, picture(), QUESTION).reasoning
+    assert Story.of(held, picture(), QUESTION).reasoning == ()
+    assert Story.of(held, picture(), QUESTION).replies[0].startswith("<think>blue blue")

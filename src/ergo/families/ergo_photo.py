@@ -5,8 +5,8 @@ from ergo.families.base import ModelFamily
 from ergo.families.prompts import TERSE
 
 KNOWS = (
-    "ergo-photo, the bundled model of 5 million parameters, reads the short text on a sign, tag or plate next to one "
-    "of 80 kinds of things (ergo world); for all else, name a real model: --model hf:FOLDER, openai:URL or ollama:NAME"
+    "ergo-photo, the bundled model, reads short texts on photographs (on the sign, tag or plate beside one of 80 kinds of "
+    "things, as `ergo world` makes them); for all else, name a real model: --model hf:FOLDER, openai:URL or ollama:NAME"
 )
 FAMILY = ModelFamily(
     "ergo_photo",

@@ -69,7 +69,8 @@ class Story:
     def of(cls, trace: Trace, picture: Picture, question: Question, compared: Trace | None = None) -> Story:
         """compared: one look at as many vision tokens, shown beside the others."""
         answer = trace.answer
-        thoughts = (split_thought(turn.text)[0] for turn in trace.turns)
+        believed = not (answer and answer.caution)  # else what it thought was mostly a loop of the few words it has
+        thoughts = (split_thought(turn.text)[0] for turn in trace.turns if believed)
         return cls(
             question=question.text,
             choices=tuple(f"({chr(65 + number)}) {choice}" for number, choice in enumerate(question.choices)),
