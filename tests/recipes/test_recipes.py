@@ -139,7 +139,22 @@ def test_a_checkpoint_that_is_not_there_names_the_recipe_that_makes_it(tmp_path:
     assert weights("Qwen/Qwen2.5-VL-7B-Instruct") == "Qwen/Qwen2.5-VL-7B-Instruct"
 
 
-@pytest.mark.parametrize("change", ["trl.learning_rate=nan", "temperature=inf", "trl.max_steps=-5", "trl.max_steps=0"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "trl.learning_rate=nan",
+        "temperature=inf",
+        "trl.max_steps=-5",
+        "trl.max_steps=0",
+        "trl.learning_rate=-1",
+        "trl.learning_rate=9",
+        "trl.beta=-1",
+        "trl.per_device_train_batch_size=0",
+        "trl.gradient_accumulation_steps=0",
+        "trl.max_grad_norm=-1",
+        "lora={r=0}", "reward=[{name='region'}, {name='region'}]", "reward=[{name='box', options={gamma=7}}]",
+    ],
+)
 def test_numbers_that_no_run_can_have_are_refused_before_anything_is_loaded(change: str) -> None:
     with pytest.raises(UsageError, match=change.split("=")[0]):
         grpo_recipe(read_recipe(find("tiny-grpo"), [change]))

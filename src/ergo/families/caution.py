@@ -27,7 +27,8 @@ def cautious(flow: Flow, knows: str, sure: float) -> Flow:
             request = flow.send(replies[-1])
     except StopIteration as stop:
         answer: Answer = stop.value
-    if believable(answer, replies, sure):
+    says_so = answer.text.strip().lower() == CANNOT_TELL.removeprefix("I ")
+    if believable(answer, replies, sure) and not says_so:
         return answer
     return replace(answer, text=CANNOT_TELL, thought="", caution=knows)
 

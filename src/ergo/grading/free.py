@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ergo.grading.kinds import KINDS
 from ergo.grading.maths import is_formula, same_formula
 from ergo.grading.numbers import Quantity, quantities
-from ergo.grading.spoken import is_denied, is_hedged
+from ergo.grading.spoken import is_denied, is_hedged, taken_back
 from ergo.grading.text import DECORATION, OPENERS, bare, clauses, lowered, unframed, words
 from ergo.grading.times import Clock, Date, clocks, dates
 from ergo.grading.truth import Verdict
@@ -27,7 +27,8 @@ def strictly(text: str, answers: tuple[str, ...]) -> Verdict:
     >>> strictly("It is 1,200 m.", ("1200 m",)), strictly("A5", ("B5",)), strictly("yes and no", ("yes",))
     (Verdict(right=True, reason='number'), Verdict(right=False, reason='different'), Verdict(right=False, reason='contradiction'))
     """
-    return _best(text, answers, _strictly)
+    reason = taken_back(text, answers)
+    return Verdict(False, reason) if reason and text.strip(DECORATION) else _best(text, answers, _strictly)
 
 
 def _best(text: str, answers: tuple[str, ...], grade: Callable[[str, str], Verdict]) -> Verdict:

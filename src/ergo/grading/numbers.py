@@ -182,9 +182,50 @@ def _may_follow(before: str, word: str) -> bool:
     return last in _SCALES or (last in _TENS and SMALL_NUMBERS.get(word, 0) in range(1, 10))
 
 
+_COUNTED_OTHERWISE = frozenset(
+    [
+        "dozen",
+        "dozens",
+        "score",
+        "scores",
+        "gross",
+        "tens",
+        "hundreds",
+        "thousands",
+        "millions",
+        "billions",
+        "trillions",
+        "lakh",
+        "lakhs",
+        "crore",
+        "crores",
+        "k",
+        "squared",
+        "cubed",
+        "fold",
+        "half",
+        "halves",
+        "third",
+        "thirds",
+        "quarter",
+        "quarters",
+        "negative",
+        "minus",
+        "plus",
+        "less",
+        "more",
+        "fewer",
+        "lies",
+        "percent",
+    ]
+)
+"""Behind a number they make it another one, whatever is counted."""
+
+
 def _is_noun(behind: list[str]) -> bool:
     """`dogs`, `red cars`: one or two words that say neither another number nor a doubt."""
-    plain = all(word.replace("-", "").isalpha() and word not in NUMBER_WORDS for word in behind)
+    others = NUMBER_WORDS | _COUNTED_OTHERWISE
+    plain = all(word.replace("-", "").isalpha() and word not in others for word in behind)
     stated = any(KINDS[kind].after(word) for word in behind for kind in ("hedge", "deny", "either", "wrong", "no"))
     return (
         0 < len(behind) <= 2 and plain and not stated and not {"am", "pm", "a", "an", "the", "but", "of"} & set(behind)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ergo.grading.claims import Claim, after_corrections, claims_in
 from ergo.grading.kinds import KINDS
 from ergo.grading.letters import Mention, latin, mentions
-from ergo.grading.spoken import Texts, is_hedged, spoken_options
+from ergo.grading.spoken import Texts, is_hedged, spoken_options, taken_back
 from ergo.grading.text import DECORATION, bare, is_frame, lowered, unframed, words
 from ergo.grading.truth import Choice
 
@@ -26,6 +26,9 @@ def strictly(text: str, options: Sequence[str]) -> Choice:
     >>> strictly("(B) blue", ("red", "blue")), strictly("B, because it is dark", ("red", "blue"))
     (Choice(place=1, reason='letter_and_text'), Choice(place=None, reason='more_said'))
     """
+    reason = taken_back(text, options)
+    if reason:
+        return Choice(None, reason)
     body, shown = latin(bare(text)), [lowered(bare(option)) for option in options]
     texts = tuple(words(option) for option in shown)
     whole = _whole(body, texts, shown)

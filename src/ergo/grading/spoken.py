@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ergo.grading.kinds import KINDS
 from ergo.grading.text import clauses, lowered, words
@@ -57,6 +58,20 @@ _WRONG_BEHIND = {("is", word) for word in ("not", "wrong", "incorrect", "false")
     ("ist", "falsch"),
 }
 _NOT_DENIED = frozenset(("sure", "certain", "only", "just"))
+
+
+_STRUCK = re.compile(
+    "[\u00ac\u2260\u2262\u274c\u2717\u2718\u2716\u26d4\U0001f44e\U0001f6ab]|~~|(?<![\\w!])!(?=\\s*\\w)"
+)
+
+
+def taken_back(text: str, truths: Iterable[str]) -> str:
+    """Why a bare answer is none: `denied` by a sign that strikes it out (`not` signs, crosses, ~~car~~), `hedge` by a
+    question mark behind it; empty where it stands. A truth that has such a sign itself may be answered with it."""
+    if any(map(str.isalnum, text)) and _STRUCK.search(text) and not any(_STRUCK.search(truth) for truth in truths):
+        return "denied"
+    asks = text.rstrip(" \n*\"')").endswith(("?", "\uff1f"))
+    return "hedge" if asks and not any(truth.rstrip().endswith(("?", "\uff1f")) for truth in truths) else ""
 
 
 def is_hedged(body: str) -> bool:

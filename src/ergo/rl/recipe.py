@@ -104,8 +104,12 @@ class GrpoRecipe(RecipeTable):
             raise UsageError(f"looks: should be 1 or 2, or flow as_needed, not {self.looks}")
         if self.flow == "as_needed" and self.looks < 2:
             raise UsageError("looks: as_needed may look twice at least: looks is 2 or more")
-        for reward in self.rewards:
+        for place, reward in enumerate(self.rewards):
             _check_options(reward)
+            if reward in self.rewards[:place]:
+                raise UsageError(f"the reward {reward.name} is named twice: give it one weight")
+            if not 0 < reward.options.get("gamma", 1) <= 1:
+                raise UsageError(f"the reward {reward.name}: gamma is a share of the picture, above 0 to 1")
             if self.verifier == NO_VERIFIER and reward.name in ASKS_VERIFIER:
                 raise UsageError(
                     f"the reward {reward.name} is what the verifier says: verifier cannot be {NO_VERIFIER!r}"
@@ -119,18 +123,30 @@ class GrpoRecipe(RecipeTable):
                 )
 
 
+BOUNDS: dict[str, tuple[float, float]] = {
+    "max_steps": (1, 1e9), "learning_rate": (1e-12, 1), "per_device_train_batch_size": (1, 1e6), "beta": (0, 1e3),
+    "gradient_accumulation_steps": (1, 1e6), "max_grad_norm": (1e-9, 1e9), "epsilon": (0, 1e3), "epsilon_high": (0, 1e3),
+    "warmup_steps": (0, 1e9), "weight_decay": (0, 1), "logging_steps": (1e-9, 1e9), "save_steps": (1e-9, 1e9),
+}  # fmt: skip
+"""Of arguments that TRL takes whatever they are, and that no run can mean otherwise."""
+
+
 def grpo_recipe(table: Mapping[str, Any]) -> GrpoRecipe:
     """A checked GrpoRecipe, the arguments of TRL and PEFT among it."""
     recipe = checked(GrpoRecipe, table)
     from trl import GRPOConfig
 
     check_arguments(recipe.trl, GRPOConfig, "trl", OURS_IN_TRL)
-    if recipe.trl.get("max_steps", 1) < 1:  # TRL takes any negative number for "as many as the epochs have"
-        raise UsageError(f"the recipe does not fit: trl.max_steps is at least 1, not {recipe.trl['max_steps']}")
+    for key, (least, most) in BOUNDS.items():  # TRL takes a negative max_steps for "as many as the epochs have"
+        value = recipe.trl.get(key)
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"the recipe does not fit: trl.{key} is {least:g} to {most:g}, not {value}")
     if recipe.lora is not None:
         from peft import LoraConfig
 
         check_arguments(recipe.lora, LoraConfig, "lora", {"task_type": "it is CAUSAL_LM"})
+        if recipe.lora.get("r", 1) < 1:
+            raise UsageError(f"the recipe does not fit: lora.r is at least 1, not {recipe.lora['r']}")
     return recipe
 
 

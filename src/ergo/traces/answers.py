@@ -31,7 +31,7 @@ def remark(trace: Trace) -> Remark | None:
     finish = trace.turns[-1].finish if trace.turns else "stop"
     if finish == "refusal":
         return "refused"
-    if finish == "length" and answer.reading != "exact":
+    if finish == "length" and answer.reading != "exact" and not answer.caution:  # more room would be more of a loop
         return "cut"
     if not answer.text:
         return "empty"
