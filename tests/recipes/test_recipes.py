@@ -152,7 +152,9 @@ def test_a_checkpoint_that_is_not_there_names_the_recipe_that_makes_it(tmp_path:
         "trl.per_device_train_batch_size=0",
         "trl.gradient_accumulation_steps=0",
         "trl.max_grad_norm=-1",
-        "lora={r=0}", "reward=[{name='region'}, {name='region'}]", "reward=[{name='box', options={gamma=7}}]",
+        "lora={r=0}",
+        "reward=[{name='region'}, {name='region'}]",
+        "reward=[{name='box', options={gamma=7}}]",
     ],
 )
 def test_numbers_that_no_run_can_have_are_refused_before_anything_is_loaded(change: str) -> None:
