@@ -238,7 +238,7 @@ def test_an_evaluation_asks_every_sample_in_every_way_and_keeps_what_was_said(
     backend = TransformersBackend.open(str(tmp_path / "model"))
     samples = [
         replace(sample, image=tmp_path / str(sample.image))
-        for sample in make_samples(test_assets, 8, tmp_path / "test")
+        for sample in make_samples(test_assets, 8, tmp_path / "test", megapixels=(1.0, 1.2))
     ]
     assert [sample.category for sample in samples] == list(CATEGORIES)
     report(measure(run(jobs(samples, backend, (40, 72), 1, True), backend, 8)), tmp_path / "rows.jsonl")
