@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import doctest
 import json
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
@@ -78,14 +80,26 @@ def test_samples_of_equal_id_keep_their_own_pictures() -> None:
     assert [one.picture and one.picture.stored for one in rollouts] == [one.stored for one in expected]  # type: ignore[union-attr]
 
 
-def test_a_part_of_a_picture_is_cut_once() -> None:
-    """The coarse view of a group, and what both looks and the verifier are shown of a region."""
-    sample = Sample("7", Picture(Image.new("RGB", (300, 200))), "?", "x")
-    first, second = roll_out(scripted()[0], [sample, sample], [40] * 2, [Sampling(8)] * 2)
-    assert first.picture is second.picture
-    views = [request.chat[-1].views[0] for request in (*first.trace.requests, *second.trace.requests)]
-    assert len({id(view) for view in views}) == 4
-    assert len({id(view.pixels) for view in views}) == len({(view.box, view.size) for view in views}) < 4
+@dataclass(frozen=True)
+class SlowFile:
+    """A file that takes its time to be opened, so that threads meet there."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        time.sleep(0.02)
+        return str(self.path)
+
+
+def test_a_part_of_a_picture_is_cut_once(tmp_path: Path) -> None:
+    """The coarse view of a group, and what both looks and the verifier are shown of a region; in threads, too."""
+    Image.new("RGB", (300, 200)).save(tmp_path / "a.png")
+    sample = Sample("7", SlowFile(tmp_path / "a.png"), "?", "x")
+    rollouts = roll_out(scripted()[0], [sample] * 16, [40] * 16, [Sampling(8)] * 16)
+    assert len({id(one.picture) for one in rollouts}) == 1
+    views = [request.chat[-1].views[0] for one in rollouts for request in one.trace.requests]
+    assert len({id(view) for view in views}) == 32
+    assert len({id(view.pixels) for view in views}) == len({(view.box, view.size) for view in views}) == 2
 
 
 def test_rollouts_of_one_look_end_with_the_region() -> None:

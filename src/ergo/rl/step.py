@@ -16,8 +16,9 @@ with nothing, and nothing is learnt from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -116,14 +117,14 @@ def roll_out(
 class _Shown(Picture):
     """A picture that keeps the parts it was shown in: a group shares the coarse one, the verifier and the update the close ones."""
 
-    @cached_property
-    def _parts(self) -> dict[tuple[Box, Size], Image.Image]:
-        return {}
+    _parts: dict[tuple[Box, Size], Image.Image] = field(default_factory=dict, init=False, repr=False)
+    _cutting: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def part(self, box: Box, size: Size, fast: bool = False) -> Image.Image:
-        if (box, size) not in self._parts:
-            self._parts[box, size] = super().part(box, size, fast)
-        return self._parts[box, size]
+        with self._cutting:  # the rollouts of a group may run in threads
+            if (box, size) not in self._parts:
+                self._parts[box, size] = super().part(box, size, fast)
+            return self._parts[box, size]
 
 
 class _Pictures:
@@ -131,16 +132,18 @@ class _Pictures:
 
     def __init__(self) -> None:
         self._found: dict[int, Picture | PictureError] = {}
+        self._opening: dict[int, Lock] = {}
 
     def open(self, sample: Sample) -> Picture:
         """By the sample itself, not by its id: ids of different files may be equal."""
-        if id(sample) not in self._found:
-            try:
-                opened = open_picture(sample.image)
-                self._found[id(sample)] = _Shown(opened.stored, opened.name)
-            except PictureError as error:
-                self._found[id(sample)] = error
-        found = self._found[id(sample)]
+        with self._opening.setdefault(id(sample), Lock()):  # which is atomic
+            if id(sample) not in self._found:
+                try:
+                    opened = open_picture(sample.image)
+                    self._found[id(sample)] = _Shown(opened.stored, opened.name)
+                except PictureError as error:
+                    self._found[id(sample)] = error
+            found = self._found[id(sample)]
         if isinstance(found, PictureError):
             raise found
         return found
