@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import doctest
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 import torch
@@ -81,21 +82,27 @@ def test_samples_of_equal_id_keep_their_own_pictures() -> None:
 
 
 @dataclass(frozen=True)
-class SlowFile:
-    """A file that takes its time to be opened, so that threads meet there."""
+class WaitingFile:
+    """A file whose first opener waits for a second one, who must not come. met: whether one did."""
 
     path: Path
+    met: list[bool] = field(default_factory=list)
+    second: Barrier = field(default_factory=lambda: Barrier(2))
 
     def __fspath__(self) -> str:
-        time.sleep(0.02)
+        with suppress(BrokenBarrierError):
+            self.second.wait(0.2)
+            self.met.append(True)
         return str(self.path)
 
 
 def test_a_part_of_a_picture_is_cut_once(tmp_path: Path) -> None:
     """The coarse view of a group, and what both looks and the verifier are shown of a region; in threads, too."""
     Image.new("RGB", (300, 200)).save(tmp_path / "a.png")
-    sample = Sample("7", SlowFile(tmp_path / "a.png"), "?", "x")
+    file = WaitingFile(tmp_path / "a.png")
+    sample = Sample("7", file, "?", "x")
     rollouts = roll_out(scripted()[0], [sample] * 16, [40] * 16, [Sampling(8)] * 16)
+    assert not file.met
     assert len({id(one.picture) for one in rollouts}) == 1
     views = [request.chat[-1].views[0] for one in rollouts for request in one.trace.requests]
     assert len({id(view) for view in views}) == 32

@@ -182,43 +182,11 @@ def _may_follow(before: str, word: str) -> bool:
     return last in _SCALES or (last in _TENS and SMALL_NUMBERS.get(word, 0) in range(1, 10))
 
 
-_COUNTED_OTHERWISE = frozenset(
-    [
-        "dozen",
-        "dozens",
-        "score",
-        "scores",
-        "gross",
-        "tens",
-        "hundreds",
-        "thousands",
-        "millions",
-        "billions",
-        "trillions",
-        "lakh",
-        "lakhs",
-        "crore",
-        "crores",
-        "k",
-        "squared",
-        "cubed",
-        "fold",
-        "half",
-        "halves",
-        "third",
-        "thirds",
-        "quarter",
-        "quarters",
-        "negative",
-        "minus",
-        "plus",
-        "less",
-        "more",
-        "fewer",
-        "lies",
-        "percent",
-    ]
-)
+_COUNTED_OTHERWISE = frozenset((
+    "dozen", "dozens", "score", "scores", "gross", "tens", "hundreds", "thousands", "millions", "billions", "trillions",
+    "lakh", "lakhs", "crore", "crores", "k", "squared", "cubed", "fold", "half", "halves", "third", "thirds", "quarter",
+    "quarters", "negative", "minus", "plus", "less", "more", "fewer", "lies", "percent",
+))  # fmt: skip
 """Behind a number they make it another one, whatever is counted."""
 
 

@@ -108,7 +108,7 @@ class GrpoRecipe(RecipeTable):
             _check_options(reward)
             if reward in self.rewards[:place]:
                 raise UsageError(f"the reward {reward.name} is named twice: give it one weight")
-            if not 0 < reward.options.get("gamma", 1) <= 1:
+            if reward.name == "box" and not 0 < reward.options.get("gamma", 1) <= 1:
                 raise UsageError(f"the reward {reward.name}: gamma is a share of the picture, above 0 to 1")
             if self.verifier == NO_VERIFIER and reward.name in ASKS_VERIFIER:
                 raise UsageError(
